@@ -33,7 +33,7 @@ _SETTLE_SECONDS = 2.0
 _WATCHED_SECONDS = 20.0
 """The time for which health is watched after a step of the clock; it asks the hub every 15 s."""
 _LONG_RETENTION_SECONDS = 86_400.0
-_REWIND = ("--all", "--to-start")
+_REWIND = ("--all", "--to-start", "--restart")
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +78,19 @@ class Expiry:
     health_said: int
 
 
+@dataclass(frozen=True, slots=True)
+class ClockStep:
+    """A broker's clock that was set back.
+
+    Attributes:
+        named_seconds: the time until health said so; None if it did not.
+        mistaken: the partitions whose hub health named as recreated.
+    """
+
+    named_seconds: float | None
+    mistaken: frozenset[str]
+
+
 class HubEnds:
     """The faults of the hub's ends.
 
@@ -85,7 +98,7 @@ class HubEnds:
         recreation: what became of the recreated hub; None before.
         expiry: what became of the expired events; None before.
         expired: the number of events that the hub lost unhandled, as the ledger shows so far.
-        mistaken: the partitions whose hub health named as recreated after a step of the clock.
+        clock: what health said about the step of the clock; None before.
 
     Args:
         sent: returns the number of events that the hub has acknowledged.
@@ -106,7 +119,7 @@ class HubEnds:
         self.recreation: Recreation | None = None
         self.expiry: Expiry | None = None
         self.expired = 0
-        self.mistaken: frozenset[str] = frozenset()
+        self.clock: ClockStep | None = None
         self._holds = plan.holds
         self._observer = observer
         self._endpoints = endpoints
@@ -133,28 +146,19 @@ class HubEnds:
             if named and fault.choice < 0.5:
                 await self._until_all_sent()  # the hub has grown past the checkpoints
             at_command = await self._checkpoints()
-            code, output = await self._rewind()
+            code, output = await site.rewind(self._endpoints, *_REWIND)
             named_us = dict(watch.recreated_us)
         self.recreation = Recreation(created_us, named_us, before, at_command, code, output)
         last = output.rpartition("\n")[2]
         return f"named: partitions {', '.join(sorted(named_us)) or '-'}; rewind: {last}"
 
-    async def _rewind(self) -> tuple[int | None, str]:
-        code, output = await site.rewind(self._endpoints, *_REWIND, "--restart")
-        if "unrecognized arguments: --restart" in output:
-            await site.stop(self._endpoints)
-            code, output = await site.rewind(self._endpoints, *_REWIND)
-            if code != 0 and "--force" in output:
-                code, output = await site.rewind(self._endpoints, *_REWIND, "--force")
-            await site.start(self._endpoints)
-        return code, output
-
     async def set_clock_back(self, fault: PlannedFault) -> str:
-        """Set the broker's clock back, and watch health for a while."""
+        """Set the broker's clock back, and watch health until it says so, and for a while."""
         async with HealthWatch(self._endpoints.state_dir) as watch:
-            offset = await self._hub.shift_clock(-fault.seconds)
+            offset, since = await self._hub.shift_clock(-fault.seconds), time.monotonic()
+            seconds = await _seconds_until(watch, lambda health: health.steps_back, since=since)
             await asyncio.sleep(_WATCHED_SECONDS)
-            self.mistaken = frozenset(watch.recreated_us)
+            self.clock = ClockStep(seconds, frozenset(watch.recreated_us))
         return f"its offset is {offset:g} s"
 
     async def expire(self, fault: PlannedFault) -> str:

@@ -19,6 +19,7 @@ from loadtest.target.hosts import host_instances
 _POLL_SECONDS = 1.0
 _PATIENCE_SECONDS = 10.0
 _EXPIRED = re.compile(r"^partition (\S+) of \S+: (\d+) events? expired unhandled")
+_STEPPED_BACK = re.compile(r"^the clock of \S+ stepped back by ")
 _RECREATED = "recreated"
 """The reason of a partition that does not continue because its hub was recreated."""
 
@@ -32,20 +33,19 @@ class Health:
         status: the report's status.
         recreated: the partitions whose hub was recreated.
         expired: partition → the number of expired events that the report's problems name.
-        problems: the report's problems.
+        steps_back: whether the report warns that the broker's clock stepped back.
     """
 
     at_us: int = 0
     status: str = ""
     recreated: frozenset[str] = frozenset()
     expired: Mapping[str, int] = field(default_factory=dict)
-    problems: tuple[str, ...] = ()
+    steps_back: bool = False
 
     @classmethod
     def parse(cls, report: Mapping[str, Any], at_us: int) -> Self:
         """Read a report; fields that an older app does not have are empty."""
-        problems = tuple(map(str, report["problems"]))
-        expired = (_EXPIRED.search(each) for each in problems)
+        expired = (_EXPIRED.search(str(each)) for each in report["problems"])
         named = [each["partition"] for each in report["partitions"] if each.get("recreated")]
         named += [each["partition"] for each in report["states"] if each["why"] == _RECREATED]
         return cls(
@@ -53,7 +53,7 @@ class Health:
             status=str(report["status"]),
             recreated=frozenset(map(str, named)),
             expired={found[1]: int(found[2]) for found in expired if found},
-            problems=problems,
+            steps_back=any(map(_STEPPED_BACK.search, map(str, report["warnings"]))),
         )
 
 

@@ -127,6 +127,8 @@ class ChaosPlan:
         blocks: the number of events whose handler blocks the event loop.
         parks: whether a poison event parks its key.
         holds: the numbers of sent events at which the sender waits until a fault lets it continue.
+        same_size: whether all events have the same size, so that equal numbers of them have the
+            same offset in a hub and in its successor.
     """
 
     seed: int
@@ -149,6 +151,7 @@ class ChaosPlan:
     blocks: int = 0
     parks: bool = False
     holds: tuple[int, ...] = ()
+    same_size: bool = False
 
     @property
     def kinds(self) -> frozenset[FaultKind]:

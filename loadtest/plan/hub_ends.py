@@ -52,7 +52,8 @@ def draw_recreated_hub(seed: int, events: int) -> ChaosPlan:
     ]
     if dice.random() < 0.5:
         faults.append(_kill(dice, hold, 0.0, 6.0))
-    return _plan(seed, partitions, instances, keys, faults, holds=(hold,))
+    same_size = dice.random() < 0.5
+    return _plan(seed, partitions, instances, keys, faults, holds=(hold,), same_size=same_size)
 
 
 def draw_expired(seed: int, events: int) -> ChaosPlan:
@@ -104,6 +105,7 @@ def _plan(
     faults: list[PlannedFault],
     *,
     holds: tuple[int, ...] = (),
+    same_size: bool = False,
 ) -> ChaosPlan:
     return ChaosPlan(
         seed=seed,
@@ -117,4 +119,5 @@ def _plan(
         faults=tuple(faults),
         starts=1,
         holds=holds,
+        same_size=same_size,
     )

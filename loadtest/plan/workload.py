@@ -57,6 +57,7 @@ class Workload:
         deadly: the fault of the one event that ends its process; None without such an event.
         blocks: the number of events whose handler blocks the event loop.
         parks: whether a poison event parks its key, so that its later events are not handled.
+        same_size: whether the bodies of all events have the same size.
     """
 
     scenario: Scenario
@@ -75,6 +76,7 @@ class Workload:
     deadly: Fault | None = None
     blocks: int = 0
     parks: bool = False
+    same_size: bool = False
 
     @classmethod
     def from_settings(cls, settings: Settings) -> Workload:
@@ -108,6 +110,7 @@ class Workload:
             deadly=_deadly(settings),
             blocks=0 if settings.chaos is None else settings.chaos.blocks,
             parks=settings.chaos is not None and settings.chaos.parks,
+            same_size=settings.chaos is not None and settings.chaos.same_size,
         )
 
     @cached_property

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from loadtest.faults.hub_ends import Expiry, Recreation
+from loadtest.faults.hub_ends import ClockStep, Expiry, Recreation
 from loadtest.plan.workload import Workload
 from loadtest.verify.expectation import Expectation
 
@@ -98,14 +98,13 @@ class HubEvidence:
         recreation: the hub that was recreated; None if it was not.
         expiry: the events that expired; None if none did.
         recorded: partition → the number of expired events in the app's records of gaps.
-        mistaken: the partitions whose hub health named as recreated, although only the broker's
-            clock was set back.
+        clock: the broker's clock that was set back; None if it was not.
     """
 
     recreation: Recreation | None = None
     expiry: Expiry | None = None
     recorded: Mapping[str, int] = field(default_factory=dict)
-    mistaken: frozenset[str] = frozenset()
+    clock: ClockStep | None = None
 
 
 @dataclass(frozen=True, slots=True)

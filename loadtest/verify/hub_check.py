@@ -5,7 +5,7 @@
 - *expired*: an event that was sent and is missing, as far as the hub has lost as many events of the
   event's partition. The hub's number is that of the sequence numbers before the first one that the
   hub kept, without those in the ledger. Of each key, consecutive events are missing.
-- A clock that was set back is no recreated hub in health.
+- A clock that was set back is in health within a minute, and is no recreated hub.
 - The app's records of gaps, by partition, and health, within a minute, have exactly that number.
 """
 
@@ -68,11 +68,26 @@ class HubCheck:
 
     def broken(self) -> list[str]:
         """Return one line for each broken promise."""
-        lines = [*self._broken_by_recreation(), *self._broken_by_expiry()]
-        if mistaken := self._hub.mistaken:
+        return [
+            *self._broken_by_recreation(),
+            *self._broken_by_expiry(),
+            *self._broken_by_clock(),
+        ]
+
+    def _broken_by_clock(self) -> list[str]:
+        clock = self._hub.clock
+        if clock is None:
+            return []
+        lines = []
+        if clock.named_seconds is None:
             lines.append(
-                f"health named partition {', '.join(sorted(mistaken))} as that of a recreated hub, "
-                "but only the broker's clock was set back"
+                f"health did not say within {NOTICE_SECONDS:g} s that the broker's clock was set "
+                "back"
+            )
+        if clock.mistaken:
+            lines.append(
+                f"health named partition {', '.join(sorted(clock.mistaken))} as that of a "
+                "recreated hub, but only the broker's clock was set back"
             )
         return lines
 

@@ -123,7 +123,7 @@ class Judge:
             return HubEvidence()
         async with async_redis(self._endpoints) as client:
             recorded = await expired_events(client)
-        return HubEvidence(ends.recreation, ends.expiry, recorded, ends.mistaken)
+        return HubEvidence(ends.recreation, ends.expiry, recorded, ends.clock)
 
 
 def repetitions(verdict: Verdict) -> int:

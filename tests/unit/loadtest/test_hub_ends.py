@@ -5,17 +5,19 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from azure.eventhub import EventDataBatch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from loadtest.arguments import parse
-from loadtest.faults.hub_ends import Expiry, Recreation
+from loadtest.faults.hub_ends import ClockStep, Expiry, Recreation
 from loadtest.observe.health import Health
 from loadtest.plan.chaos import FaultKind
 from loadtest.plan.chaos_settings import chaos_settings
 from loadtest.plan.hub_ends import draw_clock_back, draw_expired, draw_recreated_hub
 from loadtest.plan.settings import AppLimits, Scenario, Settings
 from loadtest.plan.workload import Workload
+from loadtest.send.producer import Order, event
 from loadtest.verify.evidence import Evidence, HubEvidence, LedgerEntry
 from loadtest.verify.expectation import Expectation, expected
 from loadtest.verify.verdict import Verdict
@@ -54,10 +56,34 @@ def test_recreated_hub_grows_past_the_checkpoints(seed: int) -> None:
     assert min(counts.values()) > 0, "each partition with events has a checkpoint"
 
 
+def test_events_of_one_size_have_the_same_offsets_in_both_hubs() -> None:
+    seed = next(seed for seed in SEEDS if draw_recreated_hub(seed, 3_000).same_size)
+    workload = Workload.from_settings(
+        chaos_settings({"seed": seed, "scenario": Scenario.RECREATED_HUB})
+    )
+    order = Order(
+        connection="",
+        event_hub="events",
+        run="20261130T120000-abcdef",
+        events_per_batch=10,
+        rate_per_second=0,
+        workload=workload,
+    )
+    same = Order.from_json(order.to_json())
+    places = [(index, n) for index in (0, 20) for n in range(1, workload.count(index) + 1)]
+    sizes = set()
+    for place in places:
+        batch = EventDataBatch(max_size_in_bytes=4096)
+        batch.add(event(same, *place))
+        sizes.add(batch.size_in_bytes)
+    assert len(sizes) == 1
+
+
 def test_twenty_five_seeds_bring_every_variant() -> None:
     recreated = [draw_recreated_hub(seed, 3_000) for seed in SEEDS]
     assert {plan.kills for plan in recreated} == {0, 1}
     assert {plan.faults[0].choice < 0.5 for plan in recreated} == {True, False}
+    assert {plan.same_size for plan in recreated} == {True, False}
     expired_plans = [draw_expired(seed, 3_000) for seed in SEEDS]
     variants = {
         (plan.faults[0].kind, plan.faults[0].choice < 0.5, plan.kills) for plan in expired_plans
@@ -205,8 +231,12 @@ def test_each_wrong_report_of_expired_events_is_found(hub: HubEvidence, line: st
 
 
 def test_clock_that_is_taken_for_a_recreated_hub_is_found() -> None:
-    [line] = judged(HubEvidence(mistaken=frozenset({"1"}))).broken
+    assert judged(HubEvidence(clock=ClockStep(3.0, frozenset()))).broken == ()
+    [line] = judged(HubEvidence(clock=ClockStep(3.0, frozenset({"1"})))).broken
     assert line.startswith("health named partition 1 as that of a recreated hub")
+    assert judged(HubEvidence(clock=ClockStep(None, frozenset()))).broken == (
+        "health did not say within 60 s that the broker's clock was set back",
+    )
 
 
 def test_run_without_expired_events_has_tested_nothing() -> None:
@@ -228,8 +258,10 @@ def test_health_report_names_recreated_partitions_and_expired_events() -> None:
             "partition 3 of events: 1 event expired unhandled, and cannot be brought back",
             "Redis is away",
         ],
+        "warnings": ["the clock of events stepped back by 5.0 s in partition 1 (latest: …)"],
     }
     health = Health.parse(report, 7)
     assert health.recreated == {"0", "2"}
     assert health.expired == {"1": 5, "3": 1}
-    assert (health.status, health.at_us, len(health.problems)) == ("stalled", 7, 3)
+    assert (health.status, health.at_us, health.steps_back) == ("stalled", 7, True)
+    assert not Health.parse({**report, "warnings": ["Redis is old"]}, 7).steps_back
