@@ -107,3 +107,10 @@ def test_names_are_compared_as_azure_compares_them(named: str, group: str) -> No
     }
     found = ConnectionSettings.from_mapping(values).identity
     assert (found.hub, found.consumer_group) == ("events", "$default")
+
+
+def test_progress_outlives_the_longest_retention() -> None:
+    """A hub keeps its events for at most 90 days; less than a day is refused by name."""
+    assert ProcessingSettings().progress_ttl_seconds > 90 * 24 * 3600
+    with pytest.raises(SettingsError, match=r"PROCESSING_PROGRESS_TTL_SECONDS.*86400"):
+        ProcessingSettings.from_mapping({"PROCESSING_PROGRESS_TTL_SECONDS": "86399"})
