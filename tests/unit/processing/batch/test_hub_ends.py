@@ -420,7 +420,9 @@ async def test_slow_answer_holds_the_batch_for_a_bounded_time(world: World) -> N
     assert world.times(events) == [1] * 5
 
 
-async def test_hub_that_stops_answering_does_not_hold_healthy_batches(world: World) -> None:
+async def test_hub_that_stops_answering_does_not_hold_healthy_batches(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
     """The hub is known; only what needs an answer waits."""
     async with world.instance() as rig:
         await world.run(rig, world.hub.append(5))
@@ -429,6 +431,7 @@ async def test_hub_that_stops_answering_does_not_hold_healthy_batches(world: Wor
             world.seconds += 40
             await world.run(rig, world.hub.append(5))
     assert len(world.handled) == 55
+    assert "a store failed" not in caplog.text
 
 
 async def test_odd_event_is_not_skipped_while_the_hub_does_not_answer(world: World) -> None:
