@@ -29,7 +29,7 @@ from processing.site.watch import SiteWatch
 
 if TYPE_CHECKING:
     from processing.partitions.rewind import Rewind
-    from processing.partitions.rewind_plan import RewindPlan
+    from processing.partitions.rewind_plan import LeftOut, RewindPlan, RewindStep
     from processing.site.client import Site
 
 logger = logging.getLogger(__name__)
@@ -182,7 +182,8 @@ class RewindApi:
         from processing.partitions.rewind_plan import RewindRefusedError  # noqa: PLC0415 - loaded
 
         record = RewindRecord()
-        steps: list[Any] = []
+        steps: list[RewindStep] = []
+        left_out: list[LeftOut] = []
 
         async def act(stopping: Stopping) -> None:
             # The app has handled more events since the plan was shown.
@@ -190,10 +191,12 @@ class RewindApi:
             if difference := job.difference(plan):
                 raise RewindRefusedError(f"the plan has changed since it was shown: {difference}")
             steps.extend(plan.steps)
+            left_out.extend(plan.left_out)
             await rewind.run(plan.steps, record=record, stopping=stopping)
 
         report = await restart.run(act)
         lines = changes(steps, record)
+        lines += [f"Left out: partition {each.partition} ({each.reason})." for each in left_out]
         if report.interrupted:
             lines.append(f"Interrupted: {report.interrupted}.")
         if report.error:

@@ -4,6 +4,7 @@ import { byId, el, fillRows, oncePerFrame, setAttribute, setText } from "./dom.j
 import { count, plural } from "./format.js";
 import { toast } from "./toast.js";
 
+const COLUMNS = ["Old checkpoint", "Restart at", "Events to repeat"];
 const STAGES = {
   "": "begins",
   stop: "waits until the app is stopped",
@@ -135,7 +136,8 @@ export function showRewind({ model, api }) {
 }
 
 function makeRow() {
-  return el("tr", {}, el("th", { scope: "row" }), ...[0, 1, 2].map(() => el("td", { class: "number" })));
+  const cells = COLUMNS.map((label) => el("td", { class: "number", "data-label": label }));
+  return el("tr", {}, el("th", { scope: "row", "data-label": "Partition" }), ...cells);
 }
 
 /** Return why no rewind can start now, or "". */

@@ -248,8 +248,9 @@ def _recreated(source: Source, progress: Progress, first: int, hub: HubFacts) ->
     return (
         f"partition {source}: the hub was created at {_time(hub.created_ms)} and has the events "
         f"{kept.first} to {kept.end - 1}, but the progress up to {_place(progress.watermark)} "
-        f"belongs to another hub. The platform delivers from event {first} on{skipped}. Stop the "
-        f"app and run `python -m processing rewind --partition {source.partition} --to-start`"
+        f"belongs to another hub. The platform delivers from event {first} on{skipped}. Run "
+        f"`python -m processing rewind --partition {source.partition} --to-start --restart`, which "
+        "stops and starts the app"
     )
 
 

@@ -73,12 +73,13 @@ RESPONSES: Mapping[Why, str] = {
         "answer."
     ),
     Why.LOST: (
-        "Run `python -m processing rewind --to-mark --partition {partition}` to process the lost "
-        "events again."
+        "Run `python -m processing rewind --to-mark --partition {partition} --restart`, which "
+        "stops and starts the app, to process the lost events again."
     ),
     Why.RECREATED: (
-        "Stop the app and run `python -m processing rewind --partition {partition} --to-start`, so "
-        "that the events of the recreated hub are processed from the first one on."
+        "Run `python -m processing rewind --partition {partition} --to-start --restart`, which "
+        "stops and starts the app, so that the events of the recreated hub are processed from the "
+        "first one on."
     ),
     Why.NEWER: "Deploy the newer version of the app to all instances.",
     Why.OVERDUE: (

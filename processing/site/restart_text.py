@@ -24,7 +24,7 @@ def restart_line(report: RestartReport, *, source: str, how_to_start: str = RUN_
         return f"The app is left stopped: {report.left_stopped}. {how_to_start}"
     if not report.start_seen:
         return f"The start was accepted, but {source} has not said yet that the app runs."
-    return "The app runs again."
+    return f"The app is started; {source} says: running."
 
 
 def has_failed(report: RestartReport) -> bool:

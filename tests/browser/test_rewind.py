@@ -51,10 +51,10 @@ async def test_operator_rewinds_a_partition_and_the_app_runs_again(site: Site) -
         line = operator.page.locator("#rewind-job")
         await expect(line).to_contain_text(re.compile("^Rewind of partition 1 "))
         await expect(line).to_contain_text(
-            re.compile(r"Rewound: partition 1 to event \d+\. The app runs again\."),
+            re.compile(r"Rewound: partition 1 to event \d+\. The app is started; the local"),
             timeout=60_000,
         )
         await expect(operator.page.locator("#rewind")).to_be_enabled()
     log = page.locator("#log .line", has_text="rewind of partition 1").last
-    await expect(log).to_contain_text("The app runs again.")
+    await expect(log).to_contain_text("The app is started")
     await page.screenshot(path=str(site.directory / "rewind-done.png"), full_page=True)

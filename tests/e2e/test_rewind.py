@@ -117,3 +117,36 @@ async def test_rewind_repeats_exactly_the_chosen_events(tmp_path: Path) -> None:
         assert len(again) == expected.total() + WORKLOAD.events
         replayed = [each for each in again if each[1] <= ends[each[0]]]
         assert Counter(replayed) == expected
+
+
+@pytest.mark.long
+async def test_running_app_is_stopped_rewound_and_started_by_one_command(tmp_path: Path) -> None:
+    """The host delivers from the new checkpoint, because its memory is gone with the stop."""
+    settings = Settings(
+        scenario=Scenario.STEADY, console=False, report=tmp_path / "report.json", app_settings=NOTE
+    )
+    async with Stack(settings) as stack:
+        endpoints = stack.endpoints
+        await send(stack, "r")
+        await until(lambda: count(endpoints) >= WORKLOAD.events, stack, "the handling")
+        last = max(number for partition, number in noted(endpoints) if partition == "1")
+        async with asyncio.timeout(PATIENCE):
+            while (await checkpoints(endpoints)).get("1") != last:
+                await asyncio.sleep(0.1)
+        before, hosts = count(endpoints), host_instances(stack.state_dir)
+        done = await rewind(endpoints, "--partition", "1", "--to", str(last - 30), "--restart")
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.splitlines()[1].split() == ["1", str(last), str(last - 30), "31"]
+        assert "Rewound 1 partition.\nThe app is started; the local stack says:" in done.stdout
+        await until(lambda: count(endpoints) >= before + 31, stack, "the replay")
+        await send(stack, "s")
+        total = before + 31 + WORKLOAD.events
+        await until(
+            lambda: count(endpoints) >= total, stack, "the handling of what came afterwards"
+        )
+        again = noted(endpoints)[before:]
+        assert len(again) == 31 + WORKLOAD.events
+        replayed = [number for partition, number in again if partition == "1" and number <= last]
+        assert sorted(replayed) == list(range(last - 30, last + 1))
+        assert host_instances(stack.state_dir)
+        assert host_instances(stack.state_dir) != hosts, "other processes run now"

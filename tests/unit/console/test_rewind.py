@@ -39,6 +39,7 @@ from tests.support.arm import Arm
 from tests.support.processing.events import SOURCE, event
 from tests.support.processing.rewind_rig import RewindSetup
 
+STARTED = "The app is started; the local stack says: running."
 TOKEN = "a-token-of-32-characters-for-test"
 
 
@@ -153,21 +154,30 @@ async def test_rewind_stops_and_starts_the_app(desk: Desk) -> None:
     result = await desk.ended()
     assert desk.asked == ["stop", "start"]
     assert desk.operations.setup.checkpoints.known["0"] == Checkpoint(29, "2900")
-    assert result["lines"] == ["Rewound: partition 0 to event 30.", "The app runs again."]
+    assert result["lines"] == ["Rewound: partition 0 to event 30.", STARTED]
     assert (result["failed"], result["stopped_at"], result["by"]) == (False, None, "ann")
     assert [line for line in await desk.lines() if line[0] == "rewind"] == [
         ("rewind", "ann", "stops the app, rewinds partition 0 to event 30"),
         (
             "rewind",
             "ann",
-            "rewind of partition 0 to event 30: Rewound: partition 0 to event 30. The app runs "
-            "again.",
+            f"rewind of partition 0 to event 30: Rewound: partition 0 to event 30. {STARTED}",
         ),
     ]
     history = [(each.event, each.by, each.reason) for each in await desk.breaker.history()]
     assert history == [
         ("start_accepted", "ann", "HTTP 200; rewind"),
         ("stop_accepted", "ann", "HTTP 200; rewind"),
+    ]
+
+
+async def test_partition_that_is_left_out_is_named_at_the_end(desk: Desk) -> None:
+    desk.operations.setup.positions.silent = {"1"}
+    await desk.start(None, "start")
+    assert (await desk.ended())["lines"] == [
+        "Rewound: partition 0 to event 5.",
+        "Left out: partition 1 (event hub: partition 1 does not answer).",
+        STARTED,
     ]
 
 
@@ -215,7 +225,7 @@ async def test_plan_that_has_changed_since_changes_nothing(desk: Desk) -> None:
         assert says in result["lines"][1]
         assert (result["lines"][0], result["lines"][-1]) == (
             "Nothing was changed.",
-            "The app runs again.",
+            STARTED,
         )
         assert result["failed"]
         assert desk.asked == ["stop", "start"]
@@ -235,7 +245,7 @@ async def test_console_that_shuts_down_starts_the_app_again(desk: Desk) -> None:
     assert result["lines"] == [
         "Nothing was changed.",
         "Interrupted: this instance of the console shuts down.",
-        "The app runs again.",
+        STARTED,
     ]
     assert desk.asked == ["stop", "start"]
 

@@ -96,7 +96,7 @@ async def test_act_waits_until_the_stop_is_seen_and_no_host_owns_a_partition(rig
     assert rig.asked == ["stop", "start"]
     assert (report.stop_seen, report.acted, report.start_seen) == (True, True, True)
     assert not has_failed(report)
-    assert restart_line(report, source="Azure") == ("The app runs again.")
+    assert restart_line(report, source="Azure") == ("The app is started; Azure says: running.")
     assert list(dict.fromkeys(rig.stages)) == [Stage.STOP, Stage.EXPIRE, Stage.ACT, Stage.START]
     history = [(each.event, each.by, each.reason) for each in await rig.breaker.history()]
     assert history == [
@@ -222,7 +222,7 @@ async def test_stop_without_an_answer_is_followed_by_a_start(rig: Rig) -> None:
     report = await rig.restart().run(lambda _: pytest.fail("acted"))
     assert rig.asked == ["stop"] * 4 + ["start"]
     assert "did not answer" in report.error
-    assert restart_line(report, source="Azure") == ("The app runs again.")
+    assert restart_line(report, source="Azure") == ("The app is started; Azure says: running.")
 
 
 async def test_state_that_cannot_be_read_stops_nothing(rig: Rig) -> None:
