@@ -1,0 +1,69 @@
+"""The list of poison events beside another app's events in the same queue."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+
+import pytest
+from playwright.async_api import expect
+
+from processing.errors import PoisonEventError
+from processing.event import Event
+from processing.handlers.retry import Failure, FailureKind
+from processing.identity import Identity, Source
+from processing.poison.message import PoisonMessage
+from processing.wiring import Wiring
+from tests.support.console.site import Site
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+
+@asynccontextmanager
+async def poisoned_events(site: Site, key: str) -> AsyncIterator[Identity]:
+    """Put an event of the app and one of another app into the queue; yield the other app."""
+    async with AsyncExitStack() as opened:
+        wiring = Wiring(site.endpoints.app_settings(), opened)
+        own = wiring.connections.identity
+        other = Identity(own.namespace, own.hub, "audit")
+        failure = Failure(FailureKind.POISON, PoisonEventError("no amount"), 1, 0.0, 0.0)
+        queue = await wiring.poison()
+        for number, identity in enumerate((own, other)):
+            time = 1_700_000_000_000 + number
+            event = Event(b"{}", key, {}, Source(identity, "7"), number, str(number), time)
+            message = PoisonMessage.from_failure(
+                event, failure, handler="h", circuit_generation=0, instance="i"
+            )
+            await queue.put(message)
+        try:
+            yield other
+        finally:
+            reader = await wiring.poison_reader()
+            while some := await reader.receive():
+                for each in some:
+                    await reader.remove(each)
+
+
+async def test_event_of_another_app_is_shown_and_cannot_be_redriven(site: Site) -> None:
+    """The page says whose the event is; no button is there that would be refused."""
+    key = f"key-{secrets.token_hex(3)}"
+    async with poisoned_events(site, key) as other:
+        page = (await site.sign_in("Ada")).page
+        rows = page.locator("#poison tr").filter(has_text=key)
+        await expect(rows).to_have_count(2)
+        await expect(page.locator("#poison-app")).to_be_visible()
+        await expect(rows.nth(1)).to_contain_text(other.app)
+        await expect(rows.nth(1)).to_contain_text("of another app")
+        await expect(rows.nth(0).get_by_role("button", name="Redrive…")).to_be_enabled()
+        await expect(rows.nth(1).get_by_role("button", name="Redrive…")).to_be_disabled()
+        await expect(page.locator("#poison-count")).to_have_text("1")
+        await expect(page.locator("#poison-note")).to_contain_text("and 1 of other apps")
+        await rows.nth(1).locator("button.link").click()
+        await expect(page.locator("#event-refused")).to_contain_text(f"the app {other.app}")
+        for name in ("one", "key", "discard"):
+            await expect(page.locator(f"#event-{name}")).to_be_disabled()
+        await page.click("#event-cancel")
+        await rows.nth(0).locator("button.link").click()
+        await expect(page.locator("#event-one")).to_be_enabled()
+        await expect(page.locator("#event-refused")).to_be_empty()
