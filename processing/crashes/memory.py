@@ -92,8 +92,9 @@ class MemoryCrashStore:
     async def beat(self, process: ProcessName) -> None:
         """See `CrashStore.beat`."""
         await asyncio.sleep(0)
-        others = {each: at for each, at in self._beats.items() if each != process}
-        self._beats = self._kept(others | {process: self._clock()})
+        now = self._clock()
+        others = {each: min(at, now) for each, at in self._beats.items() if each != process}
+        self._beats = self._kept(others | {process: now})
 
     async def found_dead(self, processes: Collection[ProcessName]) -> None:
         """See `CrashStore.found_dead`."""

@@ -8,7 +8,11 @@ local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
 local oldest = string.format('%.0f', now - ARGV[2] * 1000000)
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', oldest)  -- on a full Redis a first write must remove
-redis.call('ZADD', KEYS[1], string.format('%.0f', now), ARGV[1])
+local last = string.format('%.0f', now)
+for _, process in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '(' .. last, '+inf')) do
+  redis.call('ZADD', KEYS[1], last, process)  -- the clock was set back
+end
+redis.call('ZADD', KEYS[1], last, ARGV[1])
 redis.call('ZREMRANGEBYRANK', KEYS[1], 0, -1 - tonumber(ARGV[3]))
 redis.call('EXPIRE', KEYS[1], ARGV[2])
 return 1

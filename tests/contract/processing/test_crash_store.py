@@ -328,6 +328,26 @@ async def test_heartbeat_expires_in_redis(redis_url: str) -> None:
             assert await store.is_silent(process(1)) is silent
 
 
+async def test_process_becomes_silent_after_the_clock_was_set_back(redis_url: str) -> None:
+    """Its last heartbeat lies in the future, but must not count as a sign of life until then."""
+    now = 1_000.0
+    memory = MemoryCrashStore(MemoryParkingStore(), lambda: now)
+    await memory.beat(process(1))
+    now -= 500
+    await memory.beat(process(2))
+    now += SILENT_SECONDS
+    assert await memory.is_silent(process(1))
+    async with Redis.from_url(redis_url) as client:
+        store = RedisCrashStore(client, IDENTITY)
+        start = (await store.last_seen(0, 0, found_dead_before=0)).now
+        later = start + round(500 * 1e6)
+        await client.zadd(alive_key(IDENTITY), {str(process(1)): later})
+        await store.beat(process(2))
+        end = (await store.last_seen(0, 0, found_dead_before=0)).now
+        seen = await store.last_seen(start, end, found_dead_before=0)
+        assert set(seen.processes) == {process(1), process(2)}
+
+
 async def test_lines_of_another_form_are_ignored(redis_url: str) -> None:
     """A newer version may write them; nobody is blamed because of them."""
     async with Redis.from_url(redis_url) as client:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -36,6 +38,12 @@ THIS = ProcessName.current()
 def dead(number: int) -> ProcessName:
     """Return the name of a process of this machine that has died."""
     return replace(THIS, started=f"{number}")
+
+
+def parent() -> ProcessName:
+    """Return the name of another process of this machine, which lives."""
+    stat = Path(f"/proc/{os.getppid()}/stat").read_text().rpartition(")")[2].split()
+    return replace(THIS, pid=os.getppid(), started=stat[19])
 
 
 @dataclass
@@ -147,9 +155,7 @@ async def test_opening_of_a_living_process_is_no_crash() -> None:
     async with busy_rig() as (rig, busy):
         busy.release.set()
         await crash(rig, 2)
-        await rig.store.claim(SOURCE, opening=opening_text(THIS, 0, 3, "host"))
-        silent = replace(THIS, machine="elsewhere")
-        await MemoryCrashStore(rig.store).beat(silent)
+        await rig.store.claim(SOURCE, opening=opening_text(parent(), 0, 3, "host"))
         await rig.processor.process(batch(keyed("a", "b", "c", "d")))
         assert busy.most == 4
 
