@@ -47,7 +47,8 @@ class BatchProcessor:
     skipped then.
 
     `prepare` is called before the first batch, and again until a call succeeds; no event starts
-    before that.
+    before that. `ends` compares each batch with the hub; without it the hub is never asked, and an
+    event at or below the watermark is finished.
     """
 
     def __init__(

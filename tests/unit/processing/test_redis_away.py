@@ -12,6 +12,7 @@ from processing.errors import DependencyUnavailableError, StorageUnavailableErro
 from processing.handlers.ledger import LedgerHandler
 from processing.monitoring.redis_vitals import RedisVitals
 from processing.parking.redis import RedisParkingStore
+from processing.partitions.redis_gaps import RedisGapStore
 from processing.progress.redis import RedisProgressStore
 from processing.progress.store import Mark
 from tests.support.processing.events import IDENTITY, SOURCE, event
@@ -34,6 +35,16 @@ OPERATIONS: dict[str, Callable[[Client], Awaitable[object]]] = {
     "commit progress": lambda client: RedisProgressStore(client, ttl_seconds=10).commit(
         SOURCE, 1, None, [Mark(1, 1)]
     ),
+    "note the hub's creation": lambda client: RedisProgressStore(
+        client, ttl_seconds=10
+    ).note_created(SOURCE, 1),
+    "note a step of the clock": lambda client: RedisProgressStore(client, ttl_seconds=10).note_step(
+        SOURCE, 1000, 1
+    ),
+    "record a gap": lambda client: RedisGapStore(client, ttl_seconds=10).record(
+        SOURCE, 1, 2, created_ms=1, handled=()
+    ),
+    "list gaps": lambda client: RedisGapStore(client, ttl_seconds=10).gaps(SOURCE),
     "claim parking": lambda client: parking(client).claim(SOURCE),
     "list parked keys": lambda client: parking(client).keys(),
     "write vitals": lambda client: RedisVitals(client, "c", "here").write("{}"),
