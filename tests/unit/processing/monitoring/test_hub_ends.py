@@ -56,13 +56,20 @@ async def test_open_circuit_does_not_hide_a_recreated_hub(rig: WatchRig) -> None
     assert report.states[0].why is Why.RECREATED
 
 
-async def test_recreated_hub_sets_off_the_alarm_of_stalled_partitions(rig: WatchRig) -> None:
+@pytest.mark.parametrize("isolated", [False, True])
+@pytest.mark.parametrize("events", [0, 5])
+async def test_recreated_hub_sets_off_the_alarm_of_stalled_partitions(
+    rig: WatchRig, events: int, isolated: bool
+) -> None:
     """The alarm wants an age above 0 with the state `stalled`."""
     await rig.progress.commit(SOURCE, 0, Mark(99, 1), [])
+    rig.hub.last = rig.hub.first + events - 1
+    if isolated:
+        await rig.breaker.isolate("op", "test")
     await rig.after(15)
     assert rig.gauge("processing.oldest_unfinished_seconds")["0", "stalled"] > 0
     row, *_ = (await rig.table.table())["rows"]
-    assert (row["state"], row["recreated"], row["lag"]) == ("stalled", True, 5)
+    assert (row["state"], row["recreated"], row["lag"]) == ("stalled", True, events)
 
 
 async def test_rewound_partition_is_no_longer_stalled(rig: WatchRig) -> None:

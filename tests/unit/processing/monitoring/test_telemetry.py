@@ -22,7 +22,7 @@ from processing.parking.batch import Parking
 from processing.parking.memory import MemoryParkingStore
 from processing.poison.memory import MemoryClaimChecks, MemoryPoisonQueue
 from processing.settings import ProcessingSettings
-from tests.support.processing.events import batch, event
+from tests.support.processing.events import SOURCE, batch, event
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 
@@ -135,3 +135,11 @@ async def test_logs_contain_neither_body_nor_key(
     assert record.__dict__["sequence_number"] == 7
     assert record.__dict__["partition"] == "0"
     assert record.__dict__["key_hash"] == key_hash("secret-key")
+
+
+def test_expired_events_are_counted_by_partition(rig: Rig) -> None:
+    """The alarm events-expired fires for each gap that a batch has met."""
+    rig.telemetry.events_expired(SOURCE, 50)
+    rig.telemetry.events_expired(SOURCE, 3)
+    (point,) = rig.points("processing.events_expired")
+    assert (point.value, dict(point.attributes)) == (53, {"partition": "0"})
