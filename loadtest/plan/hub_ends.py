@@ -16,7 +16,7 @@ RECREATED_AT = 0.4
 EXPIRED_AT = (0.4, 0.6, 0.75)
 """The shares of the events: handled before the app stops; gone then; sent when the app starts."""
 
-ABSENT_SECONDS = (0.0, 3.0)
+ABSENT_SECONDS = (1.0, 4.0)
 """The least and greatest time for which the hub does not exist."""
 NOTICE_SECONDS = 60.0
 """The longest time until health must name what happened."""

@@ -24,6 +24,11 @@ logger = logging.getLogger(__name__)
 
 IDLE_SECONDS = 30.0
 """Age of the known time of creation from which a batch waits for a new answer."""
+PAUSE_SECONDS = 5.0
+"""Pause of a partition, by enqueued times, in which its hub may have been recreated.
+
+A hub is not deleted, created again and filled up to its old end in less time. The first batch after
+such a pause waits for an answer of the hub that is no older than this."""
 STEP_MS = 1000
 """Least step back of the broker's clock that is reported; a failover moves the clock a little."""
 UNEXPLAINED_SECONDS = 15.0
@@ -82,6 +87,8 @@ class HubEnds:
         if age > FRESH_SECONDS:
             self._answers.refresh()
         first, watermark = events[0].sequence_number, progress.watermark
+        if _follows_a_pause(watermark, events) and self._answers.lacks(PAUSE_SECONDS):
+            return False
         if watermark is not None and first == watermark.sequence_number + 1:
             times = [each.enqueued_ms for each in events]
             if times[0] >= watermark.enqueued_ms and times == sorted(times):
@@ -105,8 +112,8 @@ class HubEnds:
             RecreatedHubError: the platform may have skipped events of a recreated hub.
             StorageUnavailableError: the hub, Redis or the checkpoint's container did not answer.
         """
-        await self._refresh()
         first, watermark = events[0].sequence_number, progress.watermark
+        await self._refresh(paused=_follows_a_pause(watermark, events))
         base = None if watermark is None else watermark.sequence_number
         examines = self._clock() >= self._unexplained.get(source, 0.0)
         checkpoint = None
@@ -141,9 +148,13 @@ class HubEnds:
         self._checked[source] = (first, watermark)
         return False
 
-    async def _refresh(self) -> None:
-        """Learn the time of creation if it is unknown, or was asked long ago."""
-        if self._answers.created_ms and self._answers.age <= IDLE_SECONDS:
+    async def _refresh(self, *, paused: bool) -> None:
+        """Learn the time of creation if it is unknown, or was asked too long ago."""
+        if (
+            self._answers.created_ms
+            and self._answers.age <= IDLE_SECONDS
+            and not (paused and self._answers.lacks(PAUSE_SECONDS))
+        ):
             return
         try:
             await self._answers.created()
@@ -224,6 +235,13 @@ class HubEnds:
                 *(source, gap.events, gap.first, gap.last, hub.kept.first),
             )
             self._expired(source, gap.events)
+
+
+def _follows_a_pause(watermark: Mark | None, events: Sequence[Event]) -> bool:
+    """Return whether the first event was enqueued `PAUSE_SECONDS` or more after the watermark."""
+    return watermark is not None and (
+        events[0].enqueued_ms - watermark.enqueued_ms > PAUSE_SECONDS * 1000
+    )
 
 
 def _step_back(watermark: Mark | None, events: Sequence[Event]) -> tuple[int, int]:

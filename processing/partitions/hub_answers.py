@@ -69,6 +69,16 @@ class HubAnswers:
         """Seconds since the time of creation was asked last, with or without an answer."""
         return min(self._clock() - self._asked, self._created.age)
 
+    def lacks(self, seconds: float) -> bool:
+        """Return whether an answer of the last `seconds` is missing, or is still awaited.
+
+        A request of that time that failed counts as an answer, so that a hub that does not answer
+        is not asked for each batch.
+        """
+        return self._created.age > seconds and (
+            self._clock() - self._asked > seconds or "" in self._asking
+        )
+
     async def created(self) -> int:
         """Ask for the time of creation; callers at the same time share one request.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -12,6 +13,7 @@ import pytest
 
 from processing.errors import RecreatedHubError, StorageUnavailableError
 from processing.event import Event
+from processing.identity import Source
 from processing.monitoring.clock_steps import clock_warnings
 from processing.partitions.lag import PartitionLag
 from processing.progress.memory import MemoryProgressStore
@@ -205,6 +207,58 @@ async def test_recreation_is_noticed_while_batches_flow(world: World) -> None:
         with pytest.raises(RecreatedHubError):
             for _ in range(5):
                 await world.run(rig, world.hub.append(10))
+
+
+async def test_recreation_is_noticed_at_the_first_batch_after_a_short_pause(world: World) -> None:
+    """The new hub delivers exactly from the next number on; nothing is handled ahead of time."""
+    async with world.instance() as rig:
+        await world.run(rig, world.hub.append(50))
+        world.hub.recreate()
+        world.hub.now_ms += 4000
+        world.seconds += 6
+        after = world.hub.append(60)
+        with pytest.raises(RecreatedHubError):
+            await rig.processor.process(batch(after[50:]))
+    assert world.times(after) == [0] * 60
+
+
+async def test_two_partitions_wait_for_the_same_answer_after_a_pause(world: World) -> None:
+    """The second batch comes while the hub is still asked because of the first one."""
+    ends, other = world.ends(), Source(SOURCE.identity, "1")
+    before = world.hub.append(50)
+    for source in (SOURCE, other):
+        await ends.settle(source, await world.progress.load(source), before)
+    progress = replace(
+        await world.progress.load(SOURCE), watermark=Mark(49, before[-1].enqueued_ms)
+    )
+    world.hub.recreate()
+    world.hub.now_ms += 4000
+    world.seconds += 6
+    after = world.hub.append(60)[50:]
+    world.hub.answering.clear()
+    asking = asyncio.create_task(ends.settle(SOURCE, progress, after))
+    asked = world.hub.asked["created"]
+    while world.hub.asked["created"] == asked:
+        await asyncio.sleep(0)
+    assert not ends.accepts(other, progress, after)
+    world.hub.answering.set()
+    with pytest.raises(RecreatedHubError):
+        await asking
+
+
+async def test_batches_after_short_pauses_share_an_answer_of_the_hub(world: World) -> None:
+    async with world.instance() as rig:
+        await world.run(rig, world.hub.append(50))
+        asked = world.hub.asked["created"]
+        for _ in range(10):
+            world.hub.now_ms += 6000
+            world.seconds += 1
+            await world.run(rig, world.hub.append(1))
+        assert world.hub.asked["created"] - asked == 1
+        world.hub.now_ms += 4000
+        world.seconds += 4
+        await world.run(rig, world.hub.append(1))
+        assert world.hub.asked["created"] - asked == 1, "the pause is shorter"
 
 
 async def test_recreation_during_a_pause_is_noticed_at_the_first_batch(world: World) -> None:
