@@ -98,6 +98,9 @@ module network 'modules/network.bicep' = if (privateNetwork) {
   }
 }
 
+// The name is the Event Hubs extension's; the host creates the container if it is missing.
+var checkpointContainer = 'azure-webjobs-eventhub'
+
 // The host's account: checkpoints, leases and the package. Its poison queue and container are those of an app
 // of one account, and are empty in a new deployment.
 module storage 'modules/storage.bicep' = {
@@ -106,6 +109,7 @@ module storage 'modules/storage.bicep' = {
     containers: [
       names.packageContainer
       names.poisonQueue
+      checkpointContainer
     ]
     poisonQueue: names.poisonQueue
     softDelete: false
@@ -310,6 +314,7 @@ module consoleAccess 'modules/console-access.bicep' = if (deployConsole) {
     storageName: names.storage
     appStorageName: names.appStorage
     poisonQueue: names.poisonQueue
+    checkpointContainer: checkpointContainer
     namespaceName: names.eventHubs
     hubName: names.hub
     topicName: names.topic

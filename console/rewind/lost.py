@@ -21,7 +21,8 @@ from processing.site.watch import SiteWatch
 logger = logging.getLogger(__name__)
 
 SECONDS = 1.0
-LOST_CHECKS = 5
+LOST_CHECKS = 15
+"""Looks without a lease until a job counts as lost; its instance renews the lease each 5 s."""
 RETRY_SECONDS = 10.0
 UNKNOWN = (
     "The console instance that ran the rewind has stopped; a new plan shows what is left to rewind."

@@ -4,6 +4,7 @@ param principalId string
 param storageName string
 param appStorageName string
 param poisonQueue string
+param checkpointContainer string
 param namespaceName string
 param hubName string
 param topicName string
@@ -28,6 +29,11 @@ resource hostBlobs 'Microsoft.Storage/storageAccounts/blobServices@2025-06-01' e
 resource earlierContainer 'Microsoft.Storage/storageAccounts/blobServices/containers@2025-06-01' existing = {
   parent: hostBlobs
   name: poisonQueue
+}
+
+resource checkpoints 'Microsoft.Storage/storageAccounts/blobServices/containers@2025-06-01' existing = {
+  parent: hostBlobs
+  name: checkpointContainer
 }
 
 resource hostQueues 'Microsoft.Storage/storageAccounts/queueServices@2025-06-01' existing = {
@@ -89,6 +95,17 @@ resource blobAccess 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
     principalId: principalId
     principalType: 'ServicePrincipal'
     roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', blobDataReader)
+  }
+}
+
+// The console's rewind moves checkpoints. It may write their container only: the account also has the package.
+resource checkpointAccess 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
+  name: guid(checkpoints.id, principalId, blobDataContributor)
+  scope: checkpoints
+  properties: {
+    principalId: principalId
+    principalType: 'ServicePrincipal'
+    roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', blobDataContributor)
   }
 }
 

@@ -21,7 +21,7 @@ EXPECTED: Mapping[str, Mapping[str, int]] = {
         "Microsoft.Insights/metricAlerts": 1,
         "Microsoft.Insights/scheduledQueryRules": 1,
     },
-    "modules/console-access.bicep": {"Microsoft.Authorization/roleAssignments": 8},
+    "modules/console-access.bicep": {"Microsoft.Authorization/roleAssignments": 9},
     "modules/console-environment.bicep": {
         "Microsoft.App/managedEnvironments": 1,
         "Microsoft.ContainerRegistry/registries": 1,

@@ -315,7 +315,7 @@ class Survivor:
 
     desk: Desk
 
-    async def end(self, job: dict[str, Any], *, steps: int = 20) -> list[dict[str, Any]]:
+    async def end(self, job: dict[str, Any], *, steps: int = 25) -> list[dict[str, Any]]:
         """Return what the task publishes about a job within `steps` looks."""
         fanout = Fanout(self.desk.backplane, instance="survivor")
         await self.desk.backplane.publish([(REWIND, job)])
@@ -360,7 +360,7 @@ async def test_app_that_a_dead_instance_has_stopped_is_started(
     caplog.set_level(logging.CRITICAL, logger="console.rewind.lost")
     desk.arm.state = "Stopped"
     desk.arm.start = [403]
-    first, last = await Survivor(desk).end(JOB, steps=30)
+    first, last = await Survivor(desk).end(JOB, steps=45)
     assert (first["done"], last["done"], last["failed"]) == (False, True, True)
     assert "The console asks again." in first["lines"][1]
     assert last["lines"][1] == "A start of the app was asked for, and accepted."

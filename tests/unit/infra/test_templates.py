@@ -94,6 +94,15 @@ def test_console_may_stop_and_start_the_app_without_a_workflow() -> None:
     assert "deployWorkflow" not in MODULES["consoleOperateAccess"]
 
 
+def test_console_may_write_checkpoints_and_nothing_else_of_the_hosts_account() -> None:
+    """A rewind moves checkpoints; the account also has the package, which is code."""
+    code = files()["modules/console-access.bicep"].code
+    roles = re.findall(r"name: guid\((\w+)\.id, principalId, blobDataContributor\)", code)
+    assert sorted(roles) == ["checkpoints", "earlierContainer", "poisonContainer"]
+    assert "\n      checkpointContainer\n" in MODULES["storage"], "the role needs the container"
+    assert "var checkpointContainer = 'azure-webjobs-eventhub'" in RESOURCES
+
+
 def test_provision_keeps_the_running_image_of_the_console() -> None:
     """SERVICE_CONSOLE_IMAGE_NAME is unknown to a pipeline and on another machine."""
     parameters = json.loads((INFRA / "main.parameters.json").read_text())["parameters"]
