@@ -1,15 +1,17 @@
-"""The load test reads the parked lists that the app writes, from the outside."""
+"""The load test reads the lists that the app writes, from the outside."""
 
 from __future__ import annotations
 
 from redis.asyncio import Redis
 
-from loadtest.target.lists import deferred_keys, waiting_events
+from loadtest.target.lists import deferred_keys, expired_events, waiting_events
 from processing.event import Event
+from processing.identity import Source
 from processing.parking.deferral import Deferral, DeferralReason
 from processing.parking.event import ParkedEvent, position_of
 from processing.parking.redis import RedisParkingStore
 from processing.parking.store import WritingAs
+from processing.partitions.redis_gaps import RedisGapStore
 from tests.support.processing.events import IDENTITY, SOURCE, event
 
 
@@ -44,3 +46,14 @@ async def test_deferred_keys_and_their_events_are_read(redis_url: str) -> None:
             await store.finish(SOURCE, "a", "t", position_of(sent(number, "a")))
         assert await deferred_keys(client) == frozenset()
         assert await waiting_events(client, "r") == {("b", 5)}
+
+
+async def test_records_of_expired_events_are_read_by_partition(redis_url: str) -> None:
+    """Handled events inside a gap do not count, and several gaps of a partition are added up."""
+    async with Redis.from_url(redis_url) as client:
+        store = RedisGapStore(client, ttl_seconds=3600)
+        other = Source(IDENTITY, "7")
+        await store.record(SOURCE, 10, 19, created_ms=1, handled=[12, 13])
+        await store.record(SOURCE, 30, 34, created_ms=1, handled=[])
+        await store.record(other, 0, 0, created_ms=1, handled=[])
+        assert await expired_events(client) == {SOURCE.partition: 13, "7": 1}
