@@ -44,12 +44,17 @@ def app_settings(
     topic_key: str,
     function_app_url: str = "",
     console_url: str = "",
+    app_storage: str = "",
     overrides: Mapping[str, str] | None = None,
 ) -> dict[str, str]:
-    """Return the function app's settings; `overrides` replace defaults and may add names."""
+    """Return the function app's settings; `overrides` replace defaults and may add names.
+
+    Without `app_storage` the app has one storage account.
+    """
     return {
         **APP_DEFAULTS,
         "AzureWebJobsStorage": storage,
+        "BreakwaterStorage": app_storage,
         "EventHubConnection": event_hub,
         "REDIS_URL": redis_url,
         "EVENT_GRID_TOPIC_ENDPOINT": topic_endpoint,

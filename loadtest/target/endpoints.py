@@ -85,8 +85,14 @@ class Endpoints:
         texts: dict[str, Any] = {
             name: str(values[name]) for name in _REQUIRED if name != "settings_file"
         }
+        # A stack with two accounts names the account of the poison queue apart.
+        host_storage = texts["storage_connection_string"]
+        texts["storage_connection_string"] = str(
+            values.get("app_storage_connection_string") or host_storage
+        )
         return cls(
             **texts,
+            host_storage_connection_string=host_storage,
             settings_file=Path(values["settings_file"]),
             event_grid_topic_key=str(values.get("event_grid_topic_key", "")),
             event_hub_control_url=str(values.get("event_hub_control_url", "")),

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from local.services.azurite import azurite_service, storage_connection_string
+from local.services.azurite import APP_ACCOUNT, azurite_service, storage_connection_string
 from local.services.cloud import SITE_PATH, TOPIC, cloud_service
 from local.services.console import console_service
 from local.services.event_hubs import event_hub_connection, event_hubs_service
@@ -74,6 +74,7 @@ def compose(options: StackOptions, keys: Secrets, supervisor_pid: int) -> Stack:
     console_url = f"http://{LOOPBACK}:{ports['console']}"
     values = app_settings(
         storage=storage_connection_string(ports),
+        app_storage=storage_connection_string(ports, APP_ACCOUNT),
         event_hub=event_hub_connection(ports["event-hubs"], keys.event_hub_key),
         redis_url=redis_url(ports["redis"]),
         topic_endpoint=f"{cloud_url}/topics/{TOPIC}/api/events",
@@ -107,6 +108,9 @@ def compose(options: StackOptions, keys: Secrets, supervisor_pid: int) -> Stack:
     endpoints = {
         "redis_url": redis_url(ports["redis"]),
         "storage_connection_string": storage_connection_string(ports),
+        # Without a value in the settings, the app uses the host's account.
+        "app_storage_connection_string": values["BreakwaterStorage"]
+        or values["AzureWebJobsStorage"],
         "event_hub_connection": event_hub_connection(ports["event-hubs"], keys.event_hub_key),
         "event_hub_name": values["EVENT_HUB_NAME"],
         "event_hub_control_url": f"http://{LOOPBACK}:{ports['event-hubs-control']}",

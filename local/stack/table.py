@@ -22,6 +22,7 @@ def print_endpoints(console: Console, endpoints: Mapping[str, Any]) -> None:
         "Blob storage": _field(storage, "BlobEndpoint"),
         "Queue storage": _field(storage, "QueueEndpoint"),
         "Table storage": _field(storage, "TableEndpoint"),
+        "App's account": _field(endpoints["app_storage_connection_string"], "BlobEndpoint"),
         "Event Hubs": f"amqp://{hub.netloc}/{endpoints['event_hub_name']}",
         "Event Hubs control": endpoints["event_hub_control_url"],
         "Event Grid topic": endpoints["event_grid_topic_endpoint"],

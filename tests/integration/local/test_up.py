@@ -24,6 +24,7 @@ from tests.support.processes import children_of, run_local, wait_for
 ENDPOINTS = {
     "redis_url",
     "storage_connection_string",
+    "app_storage_connection_string",
     "event_hub_connection",
     "event_hub_name",
     "event_hub_control_url",
@@ -44,8 +45,9 @@ ENDPOINTS = {
 def test_every_endpoint_serves_its_stock_client(stack: dict[str, Any]) -> None:
     with redis.Redis.from_url(stack["redis_url"]) as client:
         assert client.ping()
-    with QueueServiceClient.from_connection_string(stack["storage_connection_string"]) as queue:
-        queue.create_queue("stack-test")
+    for account in ("storage_connection_string", "app_storage_connection_string"):
+        with QueueServiceClient.from_connection_string(stack[account]) as queue:
+            queue.create_queue("stack-test")
     with EventHubProducerClient.from_connection_string(
         stack["event_hub_connection"], eventhub_name=stack["event_hub_name"]
     ) as producer:

@@ -82,6 +82,7 @@ async def restored(
         "EVENT_HANDLER": f"{__name__}:record",
         "POISON_QUEUE": queue,
         "PROCESSING_POISON_ORDERING": "park",
+        "BreakwaterStorage": "",
     }
     text = (DUMPS / f"{version}.json").read_text().replace('"poison"', f'"{queue}"')
     # Inside a document in Redis the quotes are escaped.

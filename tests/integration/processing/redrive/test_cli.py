@@ -135,7 +135,7 @@ async def site(
         Redis.from_url(values["REDIS_URL"], decode_responses=True) as client,
         open_parking(values) as lists,
     ):
-        yield Site(parts, client, run, file, values["AzureWebJobsStorage"], lists.store)
+        yield Site(parts, client, run, file, values["BreakwaterStorage"], lists.store)
         parts.processor.stop()
         await parts.closing.aclose()
 

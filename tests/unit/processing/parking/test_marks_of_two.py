@@ -71,10 +71,13 @@ async def test_two_marks_of_one_token_have_the_lower_bound() -> None:
     """The app was rolled back and parked an earlier event, which a rewind must bring back."""
     accounts = Accounts()
     await accounts.app.write(MARK, None)
-    await accounts.host.write(replace(MARK, oldest=Oldest(30, 1_700_000_000_030, "3")), None)
-    assert (await accounts.read()).mark.oldest == Oldest(30, 1_700_000_000_030, "3")
-    await accounts.app.write(replace(MARK, oldest=Oldest(20, 1_700_000_000_020, "2")), "1")
-    assert (await accounts.read()).mark.oldest == Oldest(20, 1_700_000_000_020, "2")
+    higher, lower = Oldest(50, 1_700_000_000_050, "5"), Oldest(30, 1_700_000_000_030, "3")
+    await accounts.host.write(replace(MARK, oldest=higher), None)
+    assert (await accounts.read()).mark.oldest == MARK.oldest
+    await accounts.host.write(replace(MARK, oldest=lower), "101")
+    assert (await accounts.read()).mark.oldest == lower
+    await accounts.app.write(MARK, "1")
+    assert (await accounts.read()).mark.oldest == lower
 
 
 async def test_later_mark_of_two_tokens_counts() -> None:
