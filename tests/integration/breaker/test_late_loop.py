@@ -49,9 +49,7 @@ async def test_blocked_loop_begins_no_outage(
     with caplog.at_level(logging.WARNING):
         async with CircuitBreaker(store, settings) as breaker:
             for _ in range(2):
-                await asyncio.sleep(0.1)  # the poll's request is under way about now
-                await asyncio.gather(breaker.record_successes(1, await breaker.try_acquire()))
-                await block()
+                await asyncio.gather(breaker.refresh(), block())  # the poll's request is under way
                 assert not breaker.circuit.degraded
     assert "Redis" not in caplog.text
 
