@@ -18,7 +18,7 @@ from breaker.chain import Step, StepKind
 from processing.errors import AppRunningError, ProcessingError, SiteError
 from processing.site.acts import Act, act
 from processing.site.client import Site
-from processing.site.statement import LATE_SECONDS, RUNNING, STOPPED
+from processing.site.statement import ASKING_SECONDS, RUNNING, STOPPED
 
 POLL_SECONDS = 2.0
 STOP_SECONDS = 600.0
@@ -180,7 +180,10 @@ class Restart:
         return done
 
     async def _stops_already(self) -> bool:
-        """Return whether somebody else has asked for a stop that is not seen yet."""
+        """Return whether somebody else has asked for a stop that is not seen yet.
+
+        The app may have been started since without a record, so an older stop does not count.
+        """
         try:
             chain = await self.breaker.approvals.status()
         except StoreUnavailableError:
@@ -188,7 +191,7 @@ class Restart:
         stop, start = chain.stop, chain.start
         if stop is None or not stop.accepted or (start is not None and start.at >= stop.at):
             return False
-        return self.now() - stop.at < LATE_SECONDS
+        return self.now() - stop.at < ASKING_SECONDS
 
     async def _until_stopped(self) -> None:
         last: SiteError | None = None

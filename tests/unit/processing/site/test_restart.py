@@ -131,6 +131,16 @@ async def test_app_whose_stop_is_under_way_stays_stopped(rig: Rig) -> None:
     assert rig.asked == []
 
 
+async def test_app_that_runs_long_after_a_stop_is_restarted(rig: Rig) -> None:
+    """The portal has started it, which is not on record."""
+    await rig.breaker.approvals.report(
+        Step(StepKind.STOP, 1, accepted=True, detail="HTTP 200", at=rig.time - 300, by="grace")
+    )
+    report = await rig.restart().run(nothing)
+    assert rig.asked == ["stop", "start"]
+    assert (report.was_stopped, report.start_seen) == (False, True)
+
+
 async def test_failed_act_starts_the_app_again(rig: Rig) -> None:
     async def fails(_stopping: Stopping) -> None:
         raise StorageUnavailableError("redis: down")
