@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from processing.parking.store import PartitionLists
 from processing.partitions.checkpoints import Checkpoint
 from processing.partitions.positions import HubRange
+from processing.partitions.recreated import is_other_hub
 from processing.partitions.rewind_plan import RewindWarning, WarningKind
 from processing.progress.store import Progress
 
@@ -36,12 +37,12 @@ def recreated(
     ]
     if beyond:
         why = f"it ends before the {' and the '.join(beyond)}"
-    elif progress.created_ms and progress.created_ms != created_ms:
-        why = f"progress is of the hub that was created at {_time(progress.created_ms)}"
-    elif watermark is not None and not progress.created_ms and created_ms > watermark.enqueued_ms:
-        why = f"the watermark {watermark.sequence_number} was enqueued before that"
-    else:
+    elif not is_other_hub(progress, created_ms):
         return ()
+    elif progress.created_ms:
+        why = f"progress is of the hub that was created at {_time(progress.created_ms)}"
+    else:
+        why = "the watermark was enqueued before that"
     text = f"The hub was recreated (created at {_time(created_ms)}): {why}"
     return (RewindWarning(WarningKind.RECREATED, text),)
 
