@@ -6,7 +6,6 @@ The hub, Redis and the storage are real services; the app's parts run in this pr
 from __future__ import annotations
 
 import asyncio
-import json
 import secrets
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -21,13 +20,12 @@ from azure.eventhub.aio import EventHubConsumerClient, PartitionContext
 from processing.errors import RecreatedHubError
 from processing.event import Event, EventBatch
 from processing.identity import Source
+from processing.operations import open_rewind
 from processing.partitions.checkpoints import Checkpoint
 from processing.parts import Parts
 from processing.wiring import Wiring
 from tests.conftest import EventHubsEndpoint
-from tests.support.forked import run_module_async
 from tests.support.local.event_hubs_trigger import Trigger, event_hubs_trigger
-from tests.support.local.functions_host import clean_environment
 
 PATIENCE = 20.0
 handled: list[str] = []
@@ -44,7 +42,6 @@ class Site:
 
     trigger: Trigger
     settings: dict[str, str]
-    file: Path
 
     def send(self, count: int) -> list[str]:
         bodies = [secrets.token_hex(4) for _ in range(count)]
@@ -78,13 +75,10 @@ class Site:
             last = events[-1]
             await checkpoints.write("0", Checkpoint(last.sequence_number, last.offset))
 
-    async def rewind(self, *arguments: str) -> None:
-        """Run `python -m processing rewind`."""
-        ended = await run_module_async(
-            *("processing", "rewind", *arguments, "--settings", str(self.file)),
-            environment=clean_environment(),
-        )
-        assert ended.returncode == 0, ended.stdout + ended.stderr
+    async def rewind(self) -> None:
+        """Rewind the partition to the hub's first event, as the operator's command does."""
+        async with open_rewind(self.settings) as rewind:
+            await rewind.run((await rewind.plan(["0"], None)).steps)
 
 
 async def _receive(client: EventHubConsumerClient, offset: str, count: int) -> list[EventData]:
@@ -134,9 +128,7 @@ def site(
             "POISON_QUEUE": f"poison-{secrets.token_hex(4)}",
             "REDIS_URL": redis_url,
         }
-        file = tmp_path / "settings.json"
-        file.write_text(json.dumps({"IsEncrypted": False, "Values": values}))
-        yield Site(trigger, values, file)
+        yield Site(trigger, values)
 
 
 async def test_app_that_starts_after_the_hub_was_recreated_skips_no_event(site: Site) -> None:
@@ -154,7 +146,7 @@ async def test_app_that_starts_after_the_hub_was_recreated_skips_no_event(site: 
     assert report.status == "stalled"
     assert "rewind --partition 0 --to-start" in str(report.problems)
     assert handled == before
-    await site.rewind("--partition", "0", "--to-start")
+    await site.rewind()
     async with site.app() as parts:
         await site.deliver(parts, 15)
         report = await parts.health.report()
