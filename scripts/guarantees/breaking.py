@@ -23,7 +23,7 @@ GRACE_SECONDS = 20.0
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What breaking one guarantee showed.
+    """The result of breaking one guarantee.
 
     Attributes:
         row: the guarantee.
@@ -104,7 +104,7 @@ def _ends_in_time(command: Sequence[str], folder: Path) -> bool:
 
 
 def broken(copy: Path, row: Row) -> Finding:
-    """Break each line of a guarantee in turn, run its tests, and mend the line."""
+    """Break each line of a guarantee in turn, run its tests, and repair the line."""
     survivors, harmless = set(row.tests), []
     for line in row.lines:
         path = copy / line.file

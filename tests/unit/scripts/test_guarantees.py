@@ -85,6 +85,6 @@ def test_broken_lines_that_tests_notice_and_that_they_do_not(project: Path) -> N
         assert not finding.holds
         assert finding.survivors == ("test_adds_nothing",)
         assert [line.broken for line in finding.harmless] == ["two + one"]
-        assert broken(copy, read(HEAD + GOOD)[0][0]).holds, "the lines are mended again"
+        assert broken(copy, read(HEAD + GOOD)[0][0]).holds, "the lines are repaired"
         (copy / "sums.py").write_text("def add(:\n")
         assert failing(copy, ["test_adds"]) == {"test_adds"}, "a test that did not run has failed"

@@ -1,4 +1,4 @@
-"""What a lane counts for the circuits of its dependencies."""
+"""The failures and successes that a lane counts for its dependencies."""
 
 from __future__ import annotations
 
