@@ -14,7 +14,12 @@ from processing.identity import Identity, Source
 from processing.parking.event import position_of
 from processing.parking.marks import MarkStore, StoredMark
 from processing.parking.store import ParkingStore
-from processing.partitions.checkpoints import LEASE_SECONDS, HostCheckpoints
+from processing.partitions.checkpoints import (
+    LEASE_SECONDS,
+    START_OF_STREAM,
+    Checkpoint,
+    HostCheckpoints,
+)
 from processing.partitions.hub_changes import HubChanges
 from processing.partitions.positions import HubPositions
 from processing.partitions.rewind_plan import RewindPlan, RewindStep
@@ -29,11 +34,13 @@ class RewindRecord:
 
     Attributes:
         done: the partitions that are rewound.
+        refused: the partitions whose new position cannot be read, with the reason.
         begun: the partition whose rewind did not end, or "": its checkpoint may be moved while its
             progress is not deleted yet. A repeat of the rewind ends it.
     """
 
     done: list[str] = field(default_factory=list)
+    refused: dict[str, Exception] = field(default_factory=dict)
     begun: str = ""
 
 
@@ -72,6 +79,7 @@ class Rewind:
         changes: HubChanges | None = None,
     ) -> None:
         self._checkpoints = checkpoints
+        self._positions = positions
         self._progress = progress
         self._parking = parking
         self._marks = marks
@@ -163,14 +171,20 @@ class Rewind:
                 f"the app was started during the rewind, and may have read the old checkpoint of "
                 f"partition {taken}; stop the app and run the command again"
             )
+        if record.refused:
+            raise next(iter(record.refused.values()))
 
     async def _rewind(self, step: RewindStep, record: RewindRecord, *, force: bool) -> None:
+        try:
+            checkpoint, before = await self._position(step)
+        except StorageUnavailableError as error:
+            record.refused[step.partition] = error  # the others are rewound
+            return
         # The checkpoint first: deleted progress without it would only cause duplicates.
-        await self._checkpoints.write(step.partition, step.checkpoint, force=force)
+        await self._checkpoints.write(step.partition, checkpoint, force=force)
         record.begun = step.partition
         source = Source(self._identity, step.partition)
         await self._progress.reset(source, step.created_ms)
-        before = None if step.enqueued_ms is None else Mark(step.first - 1, step.enqueued_ms)
         await self._parking.forget(source, "" if before is None else position_of(before))
         # Before the mark goes: a switch to a replica without the reset would skip the events.
         if not await self._parking.confirm():
@@ -183,6 +197,17 @@ class Rewind:
             await self._settle(step.mark)
         record.done.append(step.partition)
         record.begun = ""
+
+    async def _position(self, step: RewindStep) -> tuple[Checkpoint, Mark | None]:
+        """Return the new checkpoint, and the event before the first one; None: from the start.
+
+        A plan does not read the event, because the receivers of a running app refuse others.
+        """
+        if step.at_start:
+            return Checkpoint(step.first - 1, START_OF_STREAM), None
+        found = await self._positions.find(step.partition, step.first - 1)
+        before = Mark(found.sequence_number, found.enqueued_ms)
+        return Checkpoint(found.sequence_number, found.offset), before
 
     async def _settle(self, stored: StoredMark) -> None:
         """Remove the token if Redis has it and no list, then delete the mark.

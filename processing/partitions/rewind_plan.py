@@ -9,7 +9,6 @@ from typing import Any
 
 from processing.errors import ProcessingError
 from processing.parking.marks import StoredMark
-from processing.partitions.checkpoints import Checkpoint
 
 
 class RewindRefusedError(ProcessingError):
@@ -53,9 +52,7 @@ class RewindStep:
         first: sequence number of the first event to process again.
         before: sequence number of the old checkpoint; None: there is none, or it is unreadable.
         events: number of checkpointed events to process again.
-        checkpoint: the new checkpoint.
-        enqueued_ms: enqueued time of the event before `first`, milliseconds since 1970; None:
-            `first` is the first retained event.
+        at_start: whether `first` is the first retained event.
         created_ms: time at which the hub was created, milliseconds since 1970; the run stores it.
         mark: the mark to which the partition is rewound; the run deletes the mark.
         warnings: what the operator must know before the rewind.
@@ -65,8 +62,7 @@ class RewindStep:
     first: int
     before: int | None
     events: int
-    checkpoint: Checkpoint
-    enqueued_ms: int | None
+    at_start: bool = False
     created_ms: int = 0
     mark: StoredMark | None = None
     warnings: tuple[RewindWarning, ...] = ()

@@ -15,7 +15,7 @@ from processing.errors import (
 from processing.identity import Identity, Source
 from processing.parking.marks import MarkStore, MarkUnreadableError, StoredMark
 from processing.parking.store import ParkingStore
-from processing.partitions.checkpoints import START_OF_STREAM, Checkpoint, HostCheckpoints
+from processing.partitions.checkpoints import Checkpoint, HostCheckpoints
 from processing.partitions.hub_changes import HubChanges, moved_keys
 from processing.partitions.positions import HubPositions, HubRange
 from processing.partitions.rewind_plan import (
@@ -165,7 +165,7 @@ class RewindPlanner:
                 f"{first - place.highest} events; the highest accepted sequence number is "
                 f"{place.highest}"
             )
-        step = await self._step_at(partition, first, place, created_ms)
+        step = self._step_at(partition, first, place, created_ms)
         return await self._with_warnings(step, kept, await self._lost(partition, first))
 
     async def _step_to_mark(
@@ -189,7 +189,7 @@ class RewindPlanner:
                     f"{kept.first - oldest} events that only Redis had are gone"
                 )
                 warnings.append(RewindWarning(WarningKind.EXPIRED, text))
-        step = replace(await self._step_at(partition, first, place, created_ms), mark=stored)
+        step = replace(self._step_at(partition, first, place, created_ms), mark=stored)
         return await self._with_warnings(step, kept, warnings)
 
     async def _place(self, partition: str, created_ms: int, *, replaces: bool) -> _Place:
@@ -219,24 +219,15 @@ class RewindPlanner:
         gone = kept.first - max(checkpointed, handled)
         return _Place(kept, before, max(checkpointed, kept.first), expired(gone, kept.first))
 
-    async def _step_at(
-        self, partition: str, first: int, place: _Place, created_ms: int
-    ) -> RewindStep:
+    def _step_at(self, partition: str, first: int, place: _Place, created_ms: int) -> RewindStep:
         kept, before = place.kept, place.before
-        if first == kept.first:
-            checkpoint, enqueued_ms = Checkpoint(first - 1, START_OF_STREAM), None
-        else:
-            found = await self._positions.find(partition, first - 1)
-            checkpoint = Checkpoint(found.sequence_number, found.offset)
-            enqueued_ms = found.enqueued_ms
         checkpointed = kept.first if before is None else before.sequence_number + 1
         return RewindStep(
             partition=partition,
             first=first,
             before=None if before is None else before.sequence_number,
             events=max(0, min(checkpointed, kept.end) - first),
-            checkpoint=checkpoint,
-            enqueued_ms=enqueued_ms,
+            at_start=first == kept.first,
             created_ms=created_ms,
             warnings=place.warnings,
         )

@@ -37,6 +37,8 @@ def recreated(
     ]
     if beyond:
         why = f"it ends before the {' and the '.join(beyond)}"
+    elif checkpoint is not None and checkpoint.is_older_than(created_ms):
+        why = f"the checkpoint {checkpoint.sequence_number} was written before that"
     elif not is_other_hub(progress, created_ms):
         return ()
     elif progress.created_ms:

@@ -48,6 +48,7 @@ class Positions(HubPositions):
     def __init__(self) -> None:
         self.ranges: dict[str, HubRange] = {}
         self.silent: set[str] = set()
+        self.unreadable: set[tuple[str, int]] = set()
 
     async def partitions(self) -> list[str]:
         return ["0", "1"]
@@ -61,6 +62,8 @@ class Positions(HubPositions):
         return self.ranges.get(partition, self.kept)
 
     async def find(self, partition: str, sequence_number: int) -> HubPosition:
+        if (partition, sequence_number) in self.unreadable:
+            raise StorageUnavailableError(f"event hub: event {sequence_number} cannot be read")
         each = event(sequence_number)
         return HubPosition(sequence_number, each.offset, self.enqueued_ms or each.enqueued_ms)
 

@@ -54,6 +54,7 @@ class Site:
         )
 
     def start_rewind(self, *arguments: str) -> Forked:
+        (self.directory / "err").touch()
         return Forked(
             *("processing", "rewind", *arguments, *self.line),
             output=self.directory / "out",

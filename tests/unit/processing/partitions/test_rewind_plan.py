@@ -141,6 +141,16 @@ async def test_recreated_hub_that_has_grown_is_rewound_to_its_start_only(stored:
     assert warnings(await setup.rewind.plan(["0"], None)) == {}
 
 
+async def test_checkpoint_from_before_the_hub_is_not_trusted() -> None:
+    """Without progress, the time of the checkpoint's write shows that it is of a deleted hub."""
+    setup = RewindSetup()
+    setup.checkpoints.known["0"] = Checkpoint(49, "4900", setup.positions.created - 1001)
+    with pytest.raises(RewindRefusedError, match="was recreated; a start at 20 would skip 15 ev"):
+        await setup.rewind.plan(["0"], 20)
+    text = warnings(await setup.rewind.plan(["0"], None))[WarningKind.RECREATED]
+    assert text.endswith(": the checkpoint 49 was written before that")
+
+
 async def test_discarded_events_that_come_back_are_counted() -> None:
     """Records of other partitions, earlier events and other blobs do not count.
 

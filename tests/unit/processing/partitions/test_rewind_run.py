@@ -8,7 +8,7 @@ from processing.errors import AppRunningError, StorageUnavailableError
 from processing.identity import Source
 from processing.parking.memory import MemoryParkingStore
 from processing.partitions.checkpoints import Checkpoint, Ownership
-from processing.partitions.rewind import RewindRecord
+from processing.partitions.rewind import RewindRecord, changes
 from tests.support.processing.events import IDENTITY, SOURCE
 from tests.support.processing.rewind_rig import RewindSetup
 
@@ -92,3 +92,19 @@ async def test_run_that_is_stopping_begins_no_further_partition() -> None:
     assert (record.done, record.begun) == (["0"], "")
     assert setup.checkpoints.known == {"0": Checkpoint(4, "-1")}
     assert (await setup.progress.load(SOURCE)).watermark is None
+
+
+async def test_position_that_cannot_be_read_does_not_stop_the_others() -> None:
+    """A plan reads no event: the receivers of a running app refuse those of others."""
+    setup = RewindSetup()
+    setup.checkpoints.known["1"] = Checkpoint(49, "4900")
+    setup.positions.unreadable = {("0", 29)}
+    plan, record = await setup.rewind.plan(["0", "1"], 30), RewindRecord()
+    with pytest.raises(StorageUnavailableError, match="event 29 cannot be read"):
+        await setup.rewind.run(plan.steps, record=record)
+    assert (record.done, list(record.refused)) == (["1"], ["0"])
+    assert setup.checkpoints.known == {"0": Checkpoint(49, "4900"), "1": Checkpoint(29, "2900")}
+    assert changes(plan.steps, record) == [
+        "Rewound: partition 1 to event 30.",
+        "Not changed: partition 0.",
+    ]
