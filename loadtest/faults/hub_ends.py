@@ -153,9 +153,14 @@ class HubEnds:
         return f"named: partitions {', '.join(sorted(named_us)) or '-'}; rewind: {last}"
 
     async def set_clock_back(self, fault: PlannedFault) -> str:
-        """Set the broker's clock back, and watch health until it says so, and for a while."""
+        """Set the broker's clock back, and watch health until it says so, and for a while.
+
+        The sender holds at that moment, so that events follow the step also on a slow machine.
+        """
+        await self._until_sent(self._holds[0])
         async with HealthWatch(self._endpoints.state_dir) as watch:
             offset, since = await self._hub.shift_clock(-fault.seconds), time.monotonic()
+            self._release()
             seconds = await _seconds_until(watch, lambda health: health.steps_back, since=since)
             await asyncio.sleep(_WATCHED_SECONDS)
             self.clock = ClockStep(seconds, frozenset(watch.recreated_us))

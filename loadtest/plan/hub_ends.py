@@ -24,8 +24,9 @@ CLOCK_SECONDS = 5.0
 """The time by which the broker's clock is set back."""
 
 _CLOCK_AT = (0.3, 0.6)
-_SOON_SECONDS = (0.2, 4.0)
-"""The time from the step of the clock until hosts are killed and events redelivered.
+"""The least and greatest share of the events that are sent before the clock is set back."""
+_SOON = (0.01, 0.3)
+"""The share of the events from the step until hosts are killed and events redelivered.
 
 Later, the watermark's time would have passed the times of the events before the step.
 """
@@ -73,19 +74,18 @@ def draw_clock_back(seed: int, events: int) -> ChaosPlan:
     dice = random.Random(f"breakwater/clock-back/{seed}")  # noqa: S311 - must be reproducible
     partitions, instances, keys = dice.randint(2, 4), dice.randint(1, 3), dice.randint(20, 40)
     moment = int(events * dice.uniform(*_CLOCK_AT))
-    faults = [PlannedFault(FaultKind.CLOCK_SET_BACK, moment, seconds=CLOCK_SECONDS)]
+    faults = [PlannedFault(FaultKind.CLOCK_SET_BACK, 0, seconds=CLOCK_SECONDS)]
     # A new owner that finds no checkpoint gets all events again.
     kinds = [FaultKind.CHECKPOINTS_LOST, *dice.sample(_REDELIVERIES, 2)]
     faults += [
         PlannedFault(
             kind,
-            moment,
+            moment + int(events * dice.uniform(*_SOON)),
             choice=round(dice.random(), 3),
-            delay_seconds=round(dice.uniform(*_SOON_SECONDS), 1),
         )
         for kind in kinds
     ]
-    return _plan(seed, partitions, instances, keys, faults)
+    return _plan(seed, partitions, instances, keys, faults, holds=(moment,))
 
 
 def _kill(dice: random.Random, after: int, earliest: float, latest: float) -> PlannedFault:

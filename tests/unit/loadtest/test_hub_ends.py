@@ -97,8 +97,10 @@ def test_twenty_five_seeds_bring_every_variant() -> None:
     assert all(plan.faults[0].kind is FaultKind.CLOCK_SET_BACK for plan in clocks)
     assert all(plan.kills >= 1 for plan in clocks)
     for plan in clocks:
-        assert all(0 < fault.delay_seconds < 5 for fault in plan.faults[1:])
-        assert len({fault.after_handled for fault in plan.faults}) == 1
+        soon = 5 * 300  # after that the watermark's time has passed that of the step
+        [hold] = plan.holds
+        assert all(0 < fault.after_handled - hold < soon for fault in plan.faults[1:])
+        assert all(fault.after_handled < 2_800 for fault in plan.faults), "events are left"
 
 
 def test_rewind_may_repeat_events_and_a_clock_may_not() -> None:
