@@ -79,7 +79,7 @@ test-older: setup ## Run the unit tests of breaker and processing on Python 3.12
 	@touch $@
 
 .PHONY: lint
-lint: setup node_modules/.dev-installed .venv-infra/.installed package-loads ## Run ruff, mypy --strict, import-linter, ESLint and the checks of words, infra and package
+lint: setup node_modules/.dev-installed .venv-infra/.installed package-loads ## Run ruff, mypy --strict, import-linter, ESLint and the checks of words, guarantees, infra and package
 	@$(PY) -m ruff format --check .
 	@$(PY) -m ruff check .
 	@$(PY) -m mypy .
@@ -87,6 +87,7 @@ lint: setup node_modules/.dev-installed .venv-infra/.installed package-loads ## 
 	@.venv/bin/lint-imports --no-cache
 	@$(PY) -m scripts.check_rooms
 	@$(PY) -m scripts.check_words
+	@$(PY) -m scripts.guarantees check
 	@node_modules/.bin/eslint --max-warnings=0 console/static local/services scripts eslint.config.mjs
 	@$(PY) -m scripts.check_infra
 	@$(PY) -m scripts.check_infra.queries | node scripts/check_kql.mjs
