@@ -9,7 +9,7 @@ import asyncio
 import json
 import secrets
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from subprocess import CompletedProcess
@@ -25,7 +25,7 @@ from tests.conftest import EventHubsEndpoint
 from tests.support.arm import Arm
 from tests.support.forked import Forked, run_module_async
 from tests.support.local.event_hubs_trigger import Trigger, event_hubs_trigger
-from tests.support.local.functions_host import clean_environment
+from tests.support.local.functions_host import HostProcess, clean_environment
 from tests.support.patience import HANG_SECONDS
 
 EVENTS = 12
@@ -123,6 +123,51 @@ async def test_stop_rewind_and_start_are_one_command(site: Site) -> None:
         source = Source(Identity(namespace, site.trigger.hub, "$Default"), "1")
         progress = await RedisProgressStore(client, ttl_seconds=600).load(source)
     assert progress.created_ms > 0, "the hub's time of creation is stored"
+
+
+async def operate_host(site: Site, host: HostProcess) -> None:
+    """Stop and start host processes as the management says."""
+    while True:
+        await asyncio.sleep(0.02)
+        if site.arm.state == "Stopped":
+            await asyncio.to_thread(host.terminate)
+            while site.arm.state == "Stopped":
+                await asyncio.sleep(0.02)
+            host = site.trigger.hosts.start("events")
+
+
+@pytest.mark.long
+async def test_running_host_is_stopped_for_the_rewind(site: Site) -> None:
+    """Its receivers refuse others, so the plan reads no event; the next host repeats exactly."""
+    host = site.trigger.hosts.start("events")
+    records = site.trigger.records
+    handled = 2 * (EVENTS - 10)  # the checkpoints are at event 9
+
+    def sequences() -> list[tuple[str, int]]:
+        return [
+            (line["partition"], number) for line in records.starts() for number in line["sequences"]
+        ]
+
+    async def until(condition: Callable[[], bool]) -> None:
+        async with asyncio.timeout(HANG_SECONDS):
+            while not await asyncio.to_thread(condition):
+                await asyncio.sleep(0.05)
+
+    ends = {"0": EVENTS - 1, "1": EVENTS - 1}
+    await until(lambda: len(sequences()) == handled and site.trigger.checkpoints() == ends)
+    operating = asyncio.create_task(operate_host(site, host))
+    planned = await site.rewind("--partition", "1", "--to", "4", "--dry-run")
+    assert planned.returncode == 0, planned.stderr
+    refused = await site.rewind("--partition", "1", "--to", "4")
+    assert (refused.returncode, "it owns partition 1" in refused.stderr) == (1, True)
+    done = await site.rewind("--partition", "1", "--to", "4", "--restart")
+    assert done.returncode == 0, done.stderr
+    assert site.asked == ["stop", "start"]
+    again = [("1", number) for number in range(4, EVENTS)]
+    await until(lambda: len(sequences()) >= handled + len(again))
+    assert sequences()[handled:] == again
+    operating.cancel()
+    await asyncio.gather(operating, return_exceptions=True)
 
 
 @pytest.mark.long
