@@ -10,15 +10,18 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 from processing.errors import RecreatedHubError, StorageUnavailableError
 from processing.event import Event
 from processing.identity import Source
-from processing.partitions.checkpoints import Checkpoint
 from processing.partitions.gaps import GapStore
 from processing.partitions.hub_answers import FRESH_SECONDS, HubAnswers
 from processing.partitions.recreated import HubFacts, Verdict, is_odd, judge
 from processing.progress.store import Mark, Progress, ProgressStore
+
+if TYPE_CHECKING:  # loads the SDK of storage
+    from processing.partitions.checkpoints import Checkpoint
 
 logger = logging.getLogger(__name__)
 

@@ -10,7 +10,7 @@ from typing import Protocol
 
 from processing.errors import StorageUnavailableError
 from processing.partitions.hub_created import HubCreated
-from processing.partitions.positions import HubRange
+from processing.partitions.hub_range import HubRange
 from processing.partitions.recreated import HubFacts
 
 ANSWER_SECONDS = 10.0

@@ -12,22 +12,10 @@ from azure.eventhub.aio import EventHubConsumerClient, PartitionContext
 from azure.eventhub.exceptions import EventHubError
 
 from processing.errors import StorageUnavailableError
+from processing.partitions.hub_range import HubRange
 
 FAILURES = (EventHubError, AzureError, OSError, TimeoutError)
 """The errors of a hub that cannot be asked; an AzureError comes from the login."""
-
-
-@dataclass(frozen=True, slots=True)
-class HubRange:
-    """The range of events that a partition retains.
-
-    Attributes:
-        first: sequence number of the first retained event.
-        end: sequence number of the next event that will be enqueued.
-    """
-
-    first: int
-    end: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from processing.event import Event
-from processing.partitions.positions import HubRange
+from processing.partitions.hub_range import HubRange
 from processing.progress.store import Progress
 
 

@@ -17,7 +17,8 @@ from processing.parking.marks import MarkStore, MarkUnreadableError, StoredMark
 from processing.parking.store import ParkingStore
 from processing.partitions.checkpoints import Checkpoint, HostCheckpoints
 from processing.partitions.hub_changes import HubChanges, moved_keys
-from processing.partitions.positions import HubPositions, HubRange
+from processing.partitions.hub_range import HubRange
+from processing.partitions.positions import HubPositions
 from processing.partitions.rewind_plan import (
     RewindPlan,
     RewindRefusedError,

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 from processing.parking.store import PartitionLists
 from processing.partitions.checkpoints import Checkpoint
-from processing.partitions.positions import HubRange
+from processing.partitions.hub_range import HubRange
 from processing.partitions.recreated import is_other_hub
 from processing.partitions.rewind_plan import RewindWarning, WarningKind
 from processing.progress.store import Progress

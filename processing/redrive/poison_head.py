@@ -17,7 +17,8 @@ from processing.identity import Identity, Source
 from processing.monitoring.partition_state import PartitionState
 from processing.parking.store import ParkingStore
 from processing.partitions.checkpoints import Checkpoint
-from processing.partitions.positions import HubPosition, HubRange
+from processing.partitions.hub_range import HubRange
+from processing.partitions.positions import HubPosition
 from processing.progress.store import ProgressStore
 
 

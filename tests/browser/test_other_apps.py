@@ -20,6 +20,13 @@ from tests.support.console.site import Site
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
+async def empty_queue(wiring: Wiring) -> None:
+    reader = await wiring.poison_reader()
+    while some := await reader.receive():
+        for each in some:
+            await reader.remove(each)
+
+
 @asynccontextmanager
 async def poisoned_events(site: Site, key: str) -> AsyncIterator[Identity]:
     """Put an event of the app and one of another app into the queue; yield the other app."""
@@ -29,6 +36,7 @@ async def poisoned_events(site: Site, key: str) -> AsyncIterator[Identity]:
         other = Identity(own.namespace, own.hub, "audit")
         failure = Failure(FailureKind.POISON, PoisonEventError("no amount"), 1, 0.0, 0.0)
         queue = await wiring.poison()
+        await empty_queue(wiring)  # the page counts what other tests have left
         for number, identity in enumerate((own, other)):
             time = 1_700_000_000_000 + number
             event = Event(b"{}", key, {}, Source(identity, "7"), number, str(number), time)
@@ -39,10 +47,7 @@ async def poisoned_events(site: Site, key: str) -> AsyncIterator[Identity]:
         try:
             yield other
         finally:
-            reader = await wiring.poison_reader()
-            while some := await reader.receive():
-                for each in some:
-                    await reader.remove(each)
+            await empty_queue(wiring)
 
 
 async def test_event_of_another_app_is_shown_and_cannot_be_redriven(site: Site) -> None:

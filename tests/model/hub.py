@@ -6,7 +6,8 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from processing.partitions.checkpoints import Checkpoint, HostCheckpoints, Ownership
-from processing.partitions.positions import HubPosition, HubPositions, HubRange
+from processing.partitions.hub_range import HubRange
+from processing.partitions.positions import HubPosition, HubPositions
 
 if TYPE_CHECKING:
     from tests.model.host import Host

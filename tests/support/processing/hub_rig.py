@@ -13,7 +13,7 @@ from processing.identity import Source
 from processing.partitions.checkpoints import Checkpoint
 from processing.partitions.gaps import GapStore, MemoryGapStore
 from processing.partitions.hub_answers import HubAnswers
-from processing.partitions.positions import HubRange
+from processing.partitions.hub_range import HubRange
 from processing.progress.store import ProgressStore
 from tests.support.processing.events import event
 

@@ -10,7 +10,8 @@ from processing.parking.memory_marks import MemoryMarkStore
 from processing.parking.partition_marks import PartitionMarks
 from processing.partitions.checkpoints import Checkpoint, HostCheckpoints, Ownership
 from processing.partitions.hub_changes import MemoryHubChanges
-from processing.partitions.positions import HubPosition, HubPositions, HubRange
+from processing.partitions.hub_range import HubRange
+from processing.partitions.positions import HubPosition, HubPositions
 from processing.partitions.rewind import Rewind
 from processing.poison.discard_records import DiscardRecords
 from processing.poison.memory import MemoryClaimChecks

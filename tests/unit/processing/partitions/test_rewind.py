@@ -11,7 +11,7 @@ from processing.parking.marks import Oldest, ParkingMark
 from processing.parking.memory import MemoryParkingStore
 from processing.parking.store import WritingAs
 from processing.partitions.checkpoints import Checkpoint, Ownership
-from processing.partitions.positions import HubRange
+from processing.partitions.hub_range import HubRange
 from processing.partitions.rewind_plan import RewindRefusedError, WarningKind
 from processing.progress.store import Mark, Progress
 from tests.support.processing.events import IDENTITY, SOURCE, event

@@ -11,7 +11,7 @@ from processing.parking.event import position_of
 from processing.parking.store import WritingAs
 from processing.partitions.checkpoints import Checkpoint
 from processing.partitions.hub_changes import MemoryHubChanges
-from processing.partitions.positions import HubRange
+from processing.partitions.hub_range import HubRange
 from processing.partitions.rewind_plan import (
     RewindPlan,
     RewindRefusedError,

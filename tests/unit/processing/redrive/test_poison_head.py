@@ -11,7 +11,8 @@ from processing.errors import ProcessingError, StorageUnavailableError
 from processing.monitoring.partition_state import PartitionState, State
 from processing.parking.memory import MemoryParkingStore
 from processing.partitions.checkpoints import Checkpoint
-from processing.partitions.positions import HubPosition, HubRange
+from processing.partitions.hub_range import HubRange
+from processing.partitions.positions import HubPosition
 from processing.progress.store import Mark
 from processing.redrive.poison_head import PoisonHead
 from tests.support.processing.events import IDENTITY, SOURCE, event
