@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from scripts.guarantees.breaking import Finding, broken, copied, failing
+from scripts.guarantees.breaking import SECONDS, Finding, broken, copied, failing
 from scripts.guarantees.table import Row, problems, read
 
 ROOT = Path(__file__).parents[2]
@@ -65,7 +65,7 @@ def _break(rows: list[Row]) -> int:
     with copied(ROOT) as copy, Progress(console=console, transient=True) as progress:
         task = progress.add_task("tests without a broken line", total=len(rows) + 1)
         names = sorted({name for row in rows for name in row.tests})
-        if red := failing(copy, names):
+        if red := failing(copy, names, SECONDS * len(rows)):
             console.print(f"These tests fail although no line is broken: {', '.join(sorted(red))}")
             return 1
         findings = []

@@ -16,7 +16,7 @@ from xml.etree import ElementTree
 from scripts.guarantees.table import Line, Row, files_of_tests
 
 SECONDS = 300.0
-"""Time limit of one run of tests; a test that hangs because its line is broken has failed."""
+"""Time limit of one guarantee's tests; a test that hangs because its line is broken has failed."""
 GRACE_SECONDS = 20.0
 """Time in which pytest must end after it was asked to."""
 
@@ -62,7 +62,7 @@ def copied(root: Path) -> Iterator[Path]:
         yield copy
 
 
-def failing(copy: Path, names: Sequence[str]) -> set[str]:
+def failing(copy: Path, names: Sequence[str], seconds: float = SECONDS) -> set[str]:
     """Run tests in the copy, and return the names of those that did not pass.
 
     A test that did not run has failed: its file could not be imported, or the run took too long.
@@ -75,7 +75,7 @@ def failing(copy: Path, names: Sequence[str]) -> set[str]:
         *(sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:randomly"),
         *("-m", "long or not long", "-k", " or ".join(names), f"--junitxml={report}", *files),
     ]
-    if not _ends_in_time(command, copy):
+    if not _ends_in_time(command, copy, seconds):
         return set(names)
     ran, failed = set(), set()
     if report.exists():
@@ -87,12 +87,12 @@ def failing(copy: Path, names: Sequence[str]) -> set[str]:
     return (set(names) - ran) | (failed & set(names))
 
 
-def _ends_in_time(command: Sequence[str], folder: Path) -> bool:
+def _ends_in_time(command: Sequence[str], folder: Path, seconds: float) -> bool:
     """Run pytest; after the time limit it is asked to end, so that it stops its services."""
     quiet = subprocess.DEVNULL
     with subprocess.Popen(command, cwd=folder, stdout=quiet, stderr=quiet) as running:  # noqa: S603
         try:
-            running.wait(SECONDS)
+            running.wait(seconds)
         except subprocess.TimeoutExpired:
             running.send_signal(signal.SIGINT)
             try:
