@@ -46,7 +46,7 @@ def parts() -> dict[str, list[Cell]]:
 def samples() -> dict[str, list[Cell]]:
     """Return some cells of each part of `parts` that has one fault in each cell.
 
-    These are half of the cells of the app's circuit, and a tenth of those of a dependency's.
+    These are a fifth of the cells of the app's circuit, and a tenth of those of a dependency's.
     """
     return {
         kind.heading(call): [

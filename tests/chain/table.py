@@ -32,7 +32,7 @@ _HEAD = """\
 # Fault matrix of the stop and the start
 
 This page is written by `python -m tests.chain`. `make test-long` compares it with the whole matrix,
-and `make test` with half of the single faults of the app's circuit, a tenth of those of a
+and `make test` with a fifth of the single faults of the app's circuit, a tenth of those of a
 dependency's, and a third of the mixtures.
 
 An opening of the app's circuit lets the workflow stop the function app. Promise C17: whatever

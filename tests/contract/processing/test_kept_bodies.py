@@ -47,7 +47,7 @@ async def handle_at_last(rig: PoisonRig, *events: Event) -> None:
 
 
 @pytest.mark.parametrize("ordering", ["skip", "park"])
-@pytest.mark.parametrize("size", [10, 34_000, 70_000])
+@pytest.mark.parametrize("size", [pytest.param(10, marks=pytest.mark.long), 34_000, 70_000])
 async def test_body_outlasts_redrives_that_fail(rig: PoisonRig, size: int, ordering: str) -> None:
     """Body and properties stay, although each redrive's error alone fills a message."""
     sent = event(0, body=bytes(size), **PARTS)

@@ -217,6 +217,7 @@ async def test_owned_partition_and_a_missing_address_are_refused(site: Site) -> 
     assert site.trigger.checkpoints() == {"0": 9, "1": 9}
 
 
+@pytest.mark.long
 async def test_recreated_hub_is_rewound_with_one_command(site: Site) -> None:
     """Checkpoint and watermark lie beyond the hub's end; then neither does."""
     site.put("checkpoint", "0", offset="99900", sequencenumber="999")
