@@ -33,7 +33,7 @@ _HEAD = """\
 
 This page is written by `python -m tests.chain`. `make test-long` compares it with the whole matrix,
 and `make test` with a fifth of the single faults of the app's circuit, a tenth of those of a
-dependency's, and a third of the mixtures.
+dependency's, and a sixth of the mixtures.
 
 An opening of the app's circuit lets the workflow stop the function app. Promise C17: whatever
 fails, an approval is asked for until somebody decides, or a metric alarm says that the app is left
