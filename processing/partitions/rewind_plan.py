@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from processing.errors import ProcessingError
+from processing.errors import ProcessingError, StorageUnavailableError
 from processing.parking.marks import StoredMark
 
 
@@ -105,13 +105,17 @@ def plan_of(
 
     Raises:
         Exception: no partition can be rewound; the error of the partition, if it is the only one.
+        StorageUnavailableError: none of several partitions can be rewound now.
         RewindRefusedError: none of several partitions can be rewound.
     """
     if refused and not steps:
         if len(refused) == 1:
             raise refused[0][1]
         reasons = "; ".join(f"partition {partition}: {error}" for partition, error in refused)
-        raise RewindRefusedError(f"no partition can be rewound: {reasons}")
+        # A repeat may help if a store did not answer.
+        passing = any(isinstance(error, StorageUnavailableError) for _, error in refused)
+        kind = StorageUnavailableError if passing else RewindRefusedError
+        raise kind(f"no partition can be rewound: {reasons}")
     left_out = tuple(LeftOut(partition, str(error)) for partition, error in refused)
     return RewindPlan(tuple(steps), left_out, tuple(warnings))
 

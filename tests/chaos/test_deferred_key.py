@@ -27,7 +27,7 @@ WORKLOAD = Workload(Scenario.STEADY, events=EVENTS, keys=KEYS_COUNT, poison_ever
 DEFERRED = WORKLOAD.key_names[0]
 RUN = "deferred-key"
 KEYS = Keys(RUN, "breakwater", WORKLOAD.key_names)
-PATIENCE = 90.0
+PATIENCE = 180.0
 SETTLE_SECONDS = 2.0
 """A late duplicate would come within a second."""
 SETTINGS = {
