@@ -8,6 +8,7 @@ import os
 import re
 import signal
 import sys
+from contextlib import aclosing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -142,15 +143,14 @@ async def test_status_opens_no_circuit_that_stands_still(redis_url: str) -> None
     """The command line may not know that the app's mode is observe."""
     settings = BreakerSettings(name="c", mode=Mode.OBSERVE)
     silent = replace(settings, standstill_failures=0).rules("app:1")
-    store = RedisCircuitStore(redis_url, "c", timeout_seconds=STORE_SECONDS)
-    await store.report(silent, Report("r", succeeded=True, success_age=400.0))
-    failed = Report("s", failed_attempts=20, attempts_age=399.0, keys=("k", "l"), running=("k",))
-    await store.report(silent, failed)
-    _, out, _ = await cli("status", REDIS_URL=redis_url)
-    assert "state      closed (generation 0)" in out
-    rules = settings.rules("app:1")
-    assert (await store.snapshot(rules)).would_open
-    await store.aclose()
+    async with aclosing(RedisCircuitStore(redis_url, "c", timeout_seconds=STORE_SECONDS)) as store:
+        await store.report(silent, Report("r", succeeded=True, success_age=400.0))
+        failed = Report("s", failed_attempts=20, attempts_age=399.0, keys=("k", "l"))
+        await store.report(silent, replace(failed, running=("k",)))
+        _, out, _ = await cli("status", REDIS_URL=redis_url)
+        assert "state      closed (generation 0)" in out
+        await store.report(silent, Report("s", running=("k",)))  # the command may have taken long
+        assert (await store.snapshot(settings.rules("app:1"))).would_open
 
 
 async def test_history_without_changes_says_so(redis_url: str) -> None:
