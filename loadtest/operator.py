@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import sys
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -15,8 +13,8 @@ import httpx
 from loadtest.errors import OperatorError
 from loadtest.observe.observer import Observer
 from loadtest.plan.settings import ApproveWith
+from loadtest.target.commands import run_command
 from loadtest.target.endpoints import Endpoints
-from loadtest.target.stack import PROJECT
 
 _POLL_SECONDS = 0.1
 _WAITING = "WaitingForApproval"
@@ -163,26 +161,13 @@ def approve_with(
         return ask
 
     async def by_cli(generation: int) -> None:
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "breaker", "approve"),
-            *("--generation", str(generation), "--by", "loadtest"),
-            cwd=PROJECT,
-            env={**os.environ, **endpoints.app_settings()},
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-            start_new_session=True,
+        arguments = ("--generation", str(generation), "--by", "loadtest")
+        code, text = await run_command(
+            "breaker", "approve", *arguments, environment=endpoints.app_settings()
         )
-        try:
-            output, _ = await process.communicate()
-        except asyncio.CancelledError:
-            process.kill()
-            await process.wait()
-            raise
-        if process.returncode != 0:
+        if code != 0:
             raise OperatorError(
-                f"`breaker approve --generation {generation}` exited with code "
-                f"{process.returncode}: {output.decode(errors='replace').strip()}"
+                f"`breaker approve --generation {generation}` exited with code {code}: {text}"
             )
 
     async def by_console(generation: int) -> None:

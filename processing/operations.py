@@ -22,6 +22,7 @@ from processing.parking.store import ParkingStore
 from processing.partitions.lag import LagReader
 from processing.partitions.positions import HubPositions
 from processing.partitions.rewind import Rewind
+from processing.partitions.rewind_stores import RewindStores
 from processing.poison.claim_checks import ClaimChecks
 from processing.poison.discard_records import DiscardRecords
 from processing.poison.queue import PoisonReader
@@ -179,14 +180,16 @@ async def open_rewind(settings: Mapping[str, str]) -> AsyncIterator[Rewind]:
         wiring = Wiring(settings, opened)
         await wiring.migration().ensure()
         yield Rewind(
-            checkpoints=await wiring.checkpoints(),
-            positions=HubPositions(await wiring.hub()),
-            progress=wiring.progress(),
-            parking=wiring.parking_store(),
-            marks=await wiring.marks(),
-            discards=DiscardRecords(await wiring.claims()),
-            identity=wiring.connections.identity,
-            changes=wiring.hub_changes(),
+            RewindStores(
+                checkpoints=await wiring.checkpoints(),
+                positions=HubPositions(await wiring.hub()),
+                progress=wiring.progress(),
+                parking=wiring.parking_store(),
+                marks=await wiring.marks(),
+                discards=DiscardRecords(await wiring.claims()),
+                identity=wiring.connections.identity,
+                changes=wiring.hub_changes(),
+            )
         )
 
 

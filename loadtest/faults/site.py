@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import sys
-from typing import Any
 
 import httpx
 
 from loadtest.errors import StackError
+from loadtest.target.commands import run_command
 from loadtest.target.endpoints import Endpoints
 from loadtest.target.hosts import host_instances
-from loadtest.target.stack import PROJECT
 
 _SITES_VERSION = "2025-03-01"
 _POLL_SECONDS, _STOP_SECONDS = 0.1, 60.0
@@ -41,7 +38,7 @@ async def start(endpoints: Endpoints) -> None:
 async def rewind(endpoints: Endpoints, *options: str) -> tuple[int | None, str]:
     """Run `python -m processing rewind` and return its exit code and output."""
     settings = ("--settings", str(endpoints.settings_file))
-    return await _run({}, "processing", "rewind", *options, *settings)
+    return await run_command("processing", "rewind", *options, *settings, environment={})
 
 
 async def isolate(endpoints: Endpoints) -> None:
@@ -63,28 +60,9 @@ async def close(endpoints: Endpoints, generation: int) -> None:
 
 
 async def _breaker(endpoints: Endpoints, *arguments: str) -> None:
-    code, text = await _run(endpoints.app_settings(), "breaker", *arguments)
+    code, text = await run_command("breaker", *arguments, environment=endpoints.app_settings())
     if code != 0:
         raise StackError(f"`breaker {arguments[0]}` ended with {code}: {text}")
-
-
-async def _run(environment: dict[str, str], *command: Any) -> tuple[int | None, str]:
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", *command),
-        cwd=PROJECT,
-        env={**os.environ, **environment},
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-        start_new_session=True,
-    )
-    try:
-        output, _ = await process.communicate()
-    except asyncio.CancelledError:
-        process.kill()
-        await process.wait()
-        raise
-    return process.returncode, output.decode(errors="replace").strip()
 
 
 async def _manage(endpoints: Endpoints, action: str) -> None:

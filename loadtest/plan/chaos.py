@@ -135,11 +135,11 @@ class ChaosPlan:
     partitions: int
     instances: int
     keys: int
-    hot_key: bool
-    poison_every: int
-    slow_every: int
-    hang_every: int
     faults: tuple[PlannedFault, ...]
+    hot_key: bool = False
+    poison_every: int = 0
+    slow_every: int = 0
+    hang_every: int = 0
     approves_early: bool = False
     starts: int = 0
     down: tuple[int, ...] = ()

@@ -20,6 +20,7 @@ CRASHES_SECONDS = 20.0
 
 _KILL, _SEIZE = "kill", "seize"
 _DEPLOYS = (FaultKind.HOST_KILLED, FaultKind.HOST_TERMINATED)
+_SLOW_EVERY = 20
 _BEFORE_SHARE = 0.15
 """The deadly event is behind this share of the events of its key."""
 
@@ -31,7 +32,14 @@ def draw_crash_loop(seed: int, events: int) -> ChaosPlan:
     deploys = dice.choice((0, 0, 1, 2))
     faults = [_deploy(dice, events) for _ in range(deploys)]
     hang_every = dice.choice((0, 300))  # events that are in flight at the deaths, too
-    return _plan(seed, partitions, instances, keys, faults, deadly=_KILL, hang_every=hang_every)
+    return ChaosPlan(
+        *(seed, partitions, instances, keys),
+        tuple(sorted(faults, key=lambda fault: fault.delay_seconds)),
+        slow_every=_SLOW_EVERY,
+        hang_every=hang_every,
+        starts=1,
+        deadly=_KILL,
+    )
 
 
 def draw_blocked_loop(seed: int, events: int) -> ChaosPlan:
@@ -40,7 +48,13 @@ def draw_blocked_loop(seed: int, events: int) -> ChaosPlan:
     dice = random.Random(f"breakwater/blocked-loop/{seed}")  # noqa: S311 - must be reproducible
     partitions, instances, keys = dice.randint(2, 4), dice.randint(2, 3), dice.randint(20, 40)
     deadly, blocks = dice.choice((("", dice.randint(2, 5)), (_SEIZE, 0)))
-    return _plan(seed, partitions, instances, keys, [], deadly=deadly, blocks=blocks)
+    return ChaosPlan(
+        *(seed, partitions, instances, keys, ()),
+        slow_every=_SLOW_EVERY,
+        starts=1,
+        deadly=deadly,
+        blocks=blocks,
+    )
 
 
 def handler_of(plan: ChaosPlan) -> str:
@@ -54,31 +68,4 @@ def _deploy(dice: random.Random, events: int) -> PlannedFault:
         int(events * _BEFORE_SHARE),
         choice=round(dice.random(), 3),
         delay_seconds=round(dice.uniform(0.0, CRASHES_SECONDS), 1),
-    )
-
-
-def _plan(
-    seed: int,
-    partitions: int,
-    instances: int,
-    keys: int,
-    faults: list[PlannedFault],
-    *,
-    deadly: str,
-    blocks: int = 0,
-    hang_every: int = 0,
-) -> ChaosPlan:
-    return ChaosPlan(
-        seed=seed,
-        partitions=partitions,
-        instances=instances,
-        keys=keys,
-        hot_key=False,
-        poison_every=0,
-        slow_every=20,
-        hang_every=hang_every,
-        faults=tuple(sorted(faults, key=lambda fault: fault.delay_seconds)),
-        starts=1,
-        deadly=deadly,
-        blocks=blocks,
     )

@@ -24,7 +24,11 @@ def draw_trickle(seed: int, events: int) -> ChaosPlan:
     resumed = _kill(dice, events, 0.7, 0.9)
     faults = dice.choice([(failing,), (resumed,), (failing, resumed)])
     early = dice.random() < _EARLY_SHARE
-    return _plan(seed, partitions, instances, keys, faults, approves_early=early)
+    return ChaosPlan(
+        *(seed, partitions, instances, keys, faults),
+        approves_early=early,
+        starts=3 if early else 2,  # at the beginning, and after each approval
+    )
 
 
 def draw_dead_key(seed: int, events: int) -> ChaosPlan:
@@ -32,34 +36,11 @@ def draw_dead_key(seed: int, events: int) -> ChaosPlan:
     dice = random.Random(f"breakwater/dead-key/{seed}")  # noqa: S311 - must be reproducible
     partitions, instances, keys = dice.randint(2, 6), dice.randint(1, 2), dice.randint(6, 10)
     kill = _kill(dice, events, 0.5, 0.65)
-    return _plan(seed, partitions, instances, keys, dice.choice([(), (kill,)]))
+    faults = dice.choice([(), (kill,)])
+    return ChaosPlan(seed, partitions, instances, keys, faults, starts=2)
 
 
 def _kill(dice: random.Random, events: int, least: float, most: float) -> PlannedFault:
     """Return the kill of a host after a share of the events."""
     moment = int(events * dice.uniform(least, most))
     return PlannedFault(FaultKind.HOST_KILLED, moment, choice=round(dice.random(), 3))
-
-
-def _plan(
-    seed: int,
-    partitions: int,
-    instances: int,
-    keys: int,
-    faults: tuple[PlannedFault, ...],
-    *,
-    approves_early: bool = False,
-) -> ChaosPlan:
-    return ChaosPlan(
-        seed=seed,
-        partitions=partitions,
-        instances=instances,
-        keys=keys,
-        hot_key=False,
-        poison_every=0,
-        slow_every=0,
-        hang_every=0,
-        faults=faults,
-        approves_early=approves_early,
-        starts=3 if approves_early else 2,  # at the beginning, and after each approval
-    )

@@ -54,7 +54,12 @@ def draw_recreated_hub(seed: int, events: int) -> ChaosPlan:
     if dice.random() < 0.5:
         faults.append(_kill(dice, hold, 0.0, 6.0))
     same_size = dice.random() < 0.5
-    return _plan(seed, partitions, instances, keys, faults, holds=(hold,), same_size=same_size)
+    return ChaosPlan(
+        *(seed, partitions, instances, keys, tuple(faults)),
+        starts=1,
+        holds=(hold,),
+        same_size=same_size,
+    )
 
 
 def draw_expired(seed: int, events: int) -> ChaosPlan:
@@ -66,7 +71,7 @@ def draw_expired(seed: int, events: int) -> ChaosPlan:
     if kind is FaultKind.EXPIRED_WHILE_ISOLATED and dice.random() < 0.5:
         faults.append(_kill(dice, int(events * EXPIRED_AT[0]), 0.0, 6.0))
     holds = tuple(int(events * share) for share in EXPIRED_AT)
-    return _plan(seed, partitions, instances, keys, faults, holds=holds)
+    return ChaosPlan(seed, partitions, instances, keys, tuple(faults), starts=1, holds=holds)
 
 
 def draw_clock_back(seed: int, events: int) -> ChaosPlan:
@@ -85,7 +90,7 @@ def draw_clock_back(seed: int, events: int) -> ChaosPlan:
         )
         for kind in kinds
     ]
-    return _plan(seed, partitions, instances, keys, faults, holds=(moment,))
+    return ChaosPlan(seed, partitions, instances, keys, tuple(faults), starts=1, holds=(moment,))
 
 
 def _kill(dice: random.Random, after: int, earliest: float, latest: float) -> PlannedFault:
@@ -94,30 +99,4 @@ def _kill(dice: random.Random, after: int, earliest: float, latest: float) -> Pl
         after,
         choice=round(dice.random(), 3),
         delay_seconds=round(dice.uniform(earliest, latest), 1),
-    )
-
-
-def _plan(
-    seed: int,
-    partitions: int,
-    instances: int,
-    keys: int,
-    faults: list[PlannedFault],
-    *,
-    holds: tuple[int, ...] = (),
-    same_size: bool = False,
-) -> ChaosPlan:
-    return ChaosPlan(
-        seed=seed,
-        partitions=partitions,
-        instances=instances,
-        keys=keys,
-        hot_key=False,
-        poison_every=0,
-        slow_every=0,
-        hang_every=0,
-        faults=tuple(faults),
-        starts=1,
-        holds=holds,
-        same_size=same_size,
     )

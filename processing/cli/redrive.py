@@ -5,13 +5,13 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import signal
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import asdict
 
 from processing.cli.output import EXAMPLE_IDS, Bar, show_key, show_list, table
+from processing.cli.signals import calling_on_signals
 from processing.operations import open_redrive
 from processing.parking.event import Lone, event_key
 from processing.poison.other_apps import left_alone
@@ -76,7 +76,7 @@ async def run(settings: Mapping[str, str], arguments: argparse.Namespace) -> int
             return 0
         bar = Bar("tried", quiet=arguments.json)
         try:
-            with _stopping_on_interrupt(redrive):
+            with _stopping(redrive):
                 summary = await redrive.run(selection, bar)
         finally:
             bar.close()
@@ -86,32 +86,24 @@ async def run(settings: Mapping[str, str], arguments: argparse.Namespace) -> int
     return 0 if summary.complete else 1
 
 
-@contextmanager
-def _stopping_on_interrupt(redrive: Redrive) -> Iterator[None]:
-    """Let events in flight finish on the first Ctrl-C, and cancel them on the second."""
-    loop = asyncio.get_running_loop()
+def _stopping(redrive: Redrive) -> AbstractContextManager[None]:
+    """Let events in flight finish on the first Ctrl-C or SIGTERM; cancel them on the second."""
     task = asyncio.current_task()
-    pressed = False
+    is_stopping = False
 
-    def interrupted() -> None:
-        nonlocal pressed
-        if pressed and task is not None:
+    def interrupt(_name: str) -> None:
+        nonlocal is_stopping
+        if is_stopping and task is not None:
             print("Cancelling the events in flight", file=sys.stderr)
             task.cancel()
             return
-        pressed = True
+        is_stopping = True
         redrive.stop(INTERRUPTED)
         print(
             "Waiting for the events in flight; press Ctrl-C again to cancel them", file=sys.stderr
         )
 
-    with suppress(NotImplementedError):  # on Windows the first Ctrl-C already cancels
-        loop.add_signal_handler(signal.SIGINT, interrupted)
-    try:
-        yield
-    finally:
-        with suppress(NotImplementedError):
-            loop.remove_signal_handler(signal.SIGINT)
+    return calling_on_signals(interrupt)
 
 
 def _plan(plan: Plan) -> str:

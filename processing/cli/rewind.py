@@ -13,7 +13,8 @@ from typing import Any
 from breaker import BreakerError
 from processing.cli.app import open_tools, user
 from processing.cli.output import printable, table
-from processing.cli.restarting import StageBars, calling_on_signals
+from processing.cli.restart_bars import StageBars
+from processing.cli.signals import calling_on_signals
 from processing.errors import ProcessingError, SettingsError
 from processing.operations import open_rewind
 from processing.partitions.rewind import Rewind, RewindRecord, changes
@@ -157,6 +158,7 @@ async def _rewind(arguments: argparse.Namespace, rewind: Rewind, plan: RewindPla
     result = _Result(plan)
 
     def interrupt(name: str) -> None:
+        print(SAY, file=sys.stderr, flush=True)
         if result.interrupted:
             running.cancel()
         result.interrupted = name
@@ -169,7 +171,7 @@ async def _rewind(arguments: argparse.Namespace, rewind: Rewind, plan: RewindPla
             stopping=lambda: bool(result.interrupted),
         )
     )
-    with calling_on_signals(interrupt, SAY):
+    with calling_on_signals(interrupt):
         try:
             await running
         except (ProcessingError, BreakerError, OSError) as error:
@@ -199,6 +201,10 @@ async def _restart(
             result.plan = await _plan(rewind, arguments)
             await rewind.run(result.plan.steps, record=result.record, stopping=stopping)
 
+        def interrupt(name: str) -> None:
+            print(SAY_RESTART, file=sys.stderr, flush=True)
+            restart.interrupt(name)
+
         restart = Restart(
             tools.site,
             tools.breaker,
@@ -208,7 +214,7 @@ async def _restart(
             show=bars,
         )
         try:
-            with calling_on_signals(restart.interrupt, SAY_RESTART):
+            with calling_on_signals(interrupt):
                 result.restart = await restart.run(act)
         finally:
             bars.close()

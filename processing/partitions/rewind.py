@@ -10,22 +10,18 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 
 from processing.errors import AppRunningError, StorageUnavailableError
-from processing.identity import Identity, Source
+from processing.identity import Source
 from processing.parking.event import position_of
-from processing.parking.marks import MarkStore, StoredMark
-from processing.parking.store import ParkingStore
+from processing.parking.marks import StoredMark
 from processing.partitions.checkpoints import (
     LEASE_SECONDS,
     START_OF_STREAM,
     Checkpoint,
-    HostCheckpoints,
 )
-from processing.partitions.hub_changes import HubChanges
-from processing.partitions.positions import HubPositions
 from processing.partitions.rewind_plan import RewindPlan, RewindStep
 from processing.partitions.rewind_planner import RewindPlanner
-from processing.poison.discard_records import DiscardRecords
-from processing.progress.store import Mark, ProgressStore
+from processing.partitions.rewind_stores import RewindStores
+from processing.progress.store import Mark
 
 
 @dataclass(slots=True)
@@ -66,34 +62,9 @@ def changes(steps: Sequence[RewindStep], record: RewindRecord) -> list[str]:
 class Rewind:
     """A rewind of partitions of one hub and consumer group."""
 
-    def __init__(
-        self,
-        *,
-        checkpoints: HostCheckpoints,
-        positions: HubPositions,
-        progress: ProgressStore,
-        parking: ParkingStore,
-        marks: MarkStore,
-        discards: DiscardRecords,
-        identity: Identity,
-        changes: HubChanges | None = None,
-    ) -> None:
-        self._checkpoints = checkpoints
-        self._positions = positions
-        self._progress = progress
-        self._parking = parking
-        self._marks = marks
-        self._identity = identity
-        self._planner = RewindPlanner(
-            checkpoints=checkpoints,
-            positions=positions,
-            progress=progress,
-            parking=parking,
-            marks=marks,
-            discards=discards,
-            identity=identity,
-            changes=changes,
-        )
+    def __init__(self, stores: RewindStores) -> None:
+        self._stores = stores
+        self._planner = RewindPlanner(stores)
 
     async def plan(
         self, partitions: Sequence[str] | None, sequence_number: int | None
@@ -134,7 +105,7 @@ class Rewind:
         Raises:
             StorageUnavailableError: the ownerships cannot be read.
         """
-        owners = await self._checkpoints.fresh_owners(partitions)
+        owners = await self._stores.checkpoints.fresh_owners(partitions)
         return max((LEASE_SECONDS - each.age_seconds for each in owners), default=0.0)
 
     async def run(
@@ -160,12 +131,12 @@ class Rewind:
         record = RewindRecord() if record is None else record
         partitions = {step.partition for step in steps}
         if not force:
-            await self._checkpoints.refuse_while_owned(partitions)
+            await self._stores.checkpoints.refuse_while_owned(partitions)
         for step in steps:
             if stopping():
                 return
             await self._rewind(step, record, force=force)
-        if not force and (owners := await self._checkpoints.fresh_owners(partitions)):
+        if not force and (owners := await self._stores.checkpoints.fresh_owners(partitions)):
             taken = ", ".join(each.partition for each in owners)
             raise AppRunningError(
                 f"the app was started during the rewind, and may have read the old checkpoint of "
@@ -181,13 +152,13 @@ class Rewind:
             record.refused[step.partition] = error  # the others are rewound
             return
         # The checkpoint first: deleted progress without it would only cause duplicates.
-        await self._checkpoints.write(step.partition, checkpoint, force=force)
+        await self._stores.checkpoints.write(step.partition, checkpoint, force=force)
         record.begun = step.partition
-        source = Source(self._identity, step.partition)
-        await self._progress.reset(source, step.created_ms)
-        await self._parking.forget(source, "" if before is None else position_of(before))
+        source = Source(self._stores.identity, step.partition)
+        await self._stores.progress.reset(source, step.created_ms)
+        await self._stores.parking.forget(source, "" if before is None else position_of(before))
         # Before the mark goes: a switch to a replica without the reset would skip the events.
-        if not await self._parking.confirm():
+        if not await self._stores.parking.confirm():
             raise StorageUnavailableError(
                 f"partition {step.partition} is rewound to event {step.first}, but fewer "
                 "replicas than PROCESSING_PARKING_REPLICAS have confirmed that; a switch to a "
@@ -205,7 +176,7 @@ class Rewind:
         """
         if step.at_start:
             return Checkpoint(step.first - 1, START_OF_STREAM), None
-        found = await self._positions.find(step.partition, step.first - 1)
+        found = await self._stores.positions.find(step.partition, step.first - 1)
         before = Mark(found.sequence_number, found.enqueued_ms)
         return Checkpoint(found.sequence_number, found.offset), before
 
@@ -214,6 +185,6 @@ class Rewind:
 
         The mark stays if lists with its token are left, because Redis can still lose these lists.
         """
-        await self._parking.drop_mark(stored.mark.source, stored.mark.token)
+        await self._stores.parking.drop_mark(stored.mark.source, stored.mark.token)
         if not await self._planner.has_token(stored):
-            await self._marks.delete(stored.mark.source, stored.etag)
+            await self._stores.marks.delete(stored.mark.source, stored.etag)

@@ -12,13 +12,11 @@ from processing.errors import (
     ProcessingError,
     StorageUnavailableError,
 )
-from processing.identity import Identity, Source
-from processing.parking.marks import MarkStore, MarkUnreadableError, StoredMark
-from processing.parking.store import ParkingStore
-from processing.partitions.checkpoints import Checkpoint, HostCheckpoints
-from processing.partitions.hub_changes import HubChanges, moved_keys
+from processing.identity import Source
+from processing.parking.marks import MarkUnreadableError, StoredMark
+from processing.partitions.checkpoints import Checkpoint
+from processing.partitions.hub_changes import moved_keys
 from processing.partitions.hub_range import HubRange
-from processing.partitions.positions import HubPositions
 from processing.partitions.rewind_plan import (
     RewindPlan,
     RewindRefusedError,
@@ -27,6 +25,7 @@ from processing.partitions.rewind_plan import (
     WarningKind,
     plan_of,
 )
+from processing.partitions.rewind_stores import RewindStores
 from processing.partitions.rewind_warnings import (
     discarded,
     expired,
@@ -35,8 +34,6 @@ from processing.partitions.rewind_warnings import (
     recreated,
     unreadable,
 )
-from processing.poison.discard_records import DiscardRecords
-from processing.progress.store import ProgressStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,25 +58,10 @@ class RewindPlanner:
 
     def __init__(
         self,
-        *,
-        checkpoints: HostCheckpoints,
-        positions: HubPositions,
-        progress: ProgressStore,
-        parking: ParkingStore,
-        marks: MarkStore,
-        discards: DiscardRecords,
-        identity: Identity,
-        changes: HubChanges | None = None,
+        stores: RewindStores,
         now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
     ) -> None:
-        self._checkpoints = checkpoints
-        self._positions = positions
-        self._progress = progress
-        self._parking = parking
-        self._marks = marks
-        self._discards = discards
-        self._identity = identity
-        self._changes = changes
+        self._stores = stores
         self._now_ms = now_ms
 
     async def plan(
@@ -88,7 +70,10 @@ class RewindPlanner:
         """See `Rewind.plan`."""
         steps: list[RewindStep] = []
         refused: list[tuple[str, Exception]] = []
-        chosen, created_ms = await self._chosen(partitions), await self._positions.created_ms()
+        chosen, created_ms = (
+            await self._chosen(partitions),
+            await self._stores.positions.created_ms(),
+        )
         for partition in chosen:
             try:
                 steps.append(await self._step(partition, sequence_number, created_ms))
@@ -103,10 +88,13 @@ class RewindPlanner:
         steps: list[RewindStep] = []
         refused: list[tuple[str, Exception]] = []
         reasons: list[str] = []
-        chosen, created_ms = await self._chosen(partitions), await self._positions.created_ms()
+        chosen, created_ms = (
+            await self._chosen(partitions),
+            await self._stores.positions.created_ms(),
+        )
         for partition in chosen:
             try:
-                stored = await self._marks.read(self._source(partition))
+                stored = await self._stores.marks.read(self._source(partition))
                 if stored is None:
                     reasons.append(f"partition {partition} has no mark")
                 elif not force and await self.has_token(stored):
@@ -124,15 +112,15 @@ class RewindPlanner:
 
     async def has_token(self, stored: StoredMark) -> bool:
         """Return whether Redis has the token of a mark."""
-        return (await self._parking.summary(stored.mark.source)).mark == stored.mark.token
+        return (await self._stores.parking.summary(stored.mark.source)).mark == stored.mark.token
 
     async def _hub_warnings(self, created_ms: int) -> list[RewindWarning]:
         """Return a warning if keys have come to other partitions lately."""
-        if self._changes is None:
+        if self._stores.changes is None:
             return []
-        partitions = len(await self._positions.partitions())
+        partitions = len(await self._stores.positions.partitions())
         try:
-            changes = await self._changes.observe(created_ms, partitions)
+            changes = await self._stores.changes.observe(created_ms, partitions)
         except StorageUnavailableError as error:
             return [RewindWarning(WarningKind.UNKNOWN, f"The hub's changes are not known: {error}")]
         moved = moved_keys(changes, self._now_ms())
@@ -141,11 +129,11 @@ class RewindPlanner:
         return [RewindWarning(WarningKind.MOVED, f"{moved[0].upper()}{moved[1:]}")]
 
     async def _chosen(self, partitions: Sequence[str] | None) -> Sequence[str]:
-        known = await self._positions.partitions()
+        known = await self._stores.positions.partitions()
         for partition in partitions or ():
             if partition not in known:
                 raise RewindRefusedError(
-                    f"the hub {self._identity.hub} has no partition {partition!r} (it has: "
+                    f"the hub {self._stores.identity.hub} has no partition {partition!r} (it has: "
                     f"{', '.join(known)})"
                 )
         return partitions or known
@@ -202,14 +190,14 @@ class RewindPlanner:
             replaces: whether the rewind may replace a checkpoint that cannot be read, because it
                 starts at the first retained event and so skips nothing.
         """
-        kept = await self._positions.range(partition)
+        kept = await self._stores.positions.range(partition)
         try:
-            before = await self._checkpoints.read(partition)
+            before = await self._stores.checkpoints.read(partition)
         except CheckpointUnreadableError as error:
             if not replaces:
                 raise RewindRefusedError(f"{error}; --to-start replaces it") from error
             return _Place(kept, None, kept.first, (unreadable(error),))
-        progress = await self._progress.load(self._source(partition))
+        progress = await self._stores.progress.load(self._source(partition))
         watermark = progress.watermark
         if other := recreated(kept, before, progress, created_ms):
             # No event of the present hub is known to be handled, so no event may be skipped.
@@ -240,9 +228,9 @@ class RewindPlanner:
         source = self._source(step.partition)
         warnings = [*step.warnings, *more]
         try:
-            places = await self._discards.places(source)
+            places = await self._stores.discards.places(source)
             warnings += discarded(places, step.first, kept.end, step.created_ms)
-            warnings += lists(await self._parking.summary(source))
+            warnings += lists(await self._stores.parking.summary(source))
         except StorageUnavailableError as error:
             text = (
                 "Whether discarded events come back, and whether keys are deferred, is not known: "
@@ -254,7 +242,7 @@ class RewindPlanner:
     async def _lost(self, partition: str, first: int) -> list[RewindWarning]:
         """Return a warning if Redis has lost parked events, because this rewind is not for them."""
         try:
-            stored = await self._marks.read(self._source(partition))
+            stored = await self._stores.marks.read(self._source(partition))
         except (MarkUnreadableError, FormatError) as error:
             return [RewindWarning(WarningKind.MARK, str(error))]
         if stored is None or await self.has_token(stored):
@@ -262,7 +250,7 @@ class RewindPlanner:
         return [lost(stored.mark.oldest.sequence_number, first)]
 
     def _source(self, partition: str) -> Source:
-        return Source(self._identity, partition)
+        return Source(self._stores.identity, partition)
 
 
 def _retained(kept: HubRange) -> str:

@@ -11,6 +11,7 @@ from processing.identity import Source
 from processing.parking.event import Position
 from processing.partitions.rewind import Rewind
 from processing.partitions.rewind_plan import RewindPlan, RewindRefusedError
+from processing.partitions.rewind_stores import RewindStores
 from processing.poison.discard_records import DiscardRecords
 from processing.poison.memory import MemoryClaimChecks
 from processing.redrive.selection import Selection
@@ -55,13 +56,15 @@ class Operators:
         await self._world.host.stop_all()
         operator = Operator(self._world, "rewind")
         rewind = Rewind(
-            checkpoints=Checkpoints(self._world.host),
-            positions=Positions(self._world),
-            progress=operator.progress,
-            parking=operator.store,
-            marks=operator.marks,
-            discards=DiscardRecords(MemoryClaimChecks()),
-            identity=self._world.identity,
+            RewindStores(
+                checkpoints=Checkpoints(self._world.host),
+                positions=Positions(self._world),
+                progress=operator.progress,
+                parking=operator.store,
+                marks=operator.marks,
+                discards=DiscardRecords(MemoryClaimChecks()),
+                identity=self._world.identity,
+            )
         )
 
         async def command() -> bool:

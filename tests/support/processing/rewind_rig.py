@@ -13,6 +13,7 @@ from processing.partitions.hub_changes import MemoryHubChanges
 from processing.partitions.hub_range import HubRange
 from processing.partitions.positions import HubPosition, HubPositions
 from processing.partitions.rewind import Rewind
+from processing.partitions.rewind_stores import RewindStores
 from processing.poison.discard_records import DiscardRecords
 from processing.poison.memory import MemoryClaimChecks
 from processing.progress.memory import MemoryProgressStore
@@ -86,14 +87,16 @@ class RewindSetup:
         """Rewind with these parked lists."""
         self.parking = parking
         self.rewind = Rewind(
-            checkpoints=self.checkpoints,
-            positions=self.positions,
-            progress=self.progress,
-            parking=parking,
-            marks=self.marks,
-            discards=DiscardRecords(self.claims),
-            identity=IDENTITY,
-            changes=self.changes,
+            RewindStores(
+                checkpoints=self.checkpoints,
+                positions=self.positions,
+                progress=self.progress,
+                parking=parking,
+                marks=self.marks,
+                discards=DiscardRecords(self.claims),
+                identity=IDENTITY,
+                changes=self.changes,
+            )
         )
 
     async def run(self, partition: str, to: int | None, *, force: bool = False) -> None:

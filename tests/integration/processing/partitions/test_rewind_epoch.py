@@ -15,6 +15,7 @@ from processing.parking.redis import RedisParkingStore
 from processing.parking.store import WritingAs
 from processing.partitions.checkpoints import Checkpoint
 from processing.partitions.rewind import Rewind
+from processing.partitions.rewind_stores import RewindStores
 from processing.poison.discard_records import DiscardRecords
 from processing.poison.memory import MemoryClaimChecks
 from processing.progress.redis import RedisProgressStore
@@ -35,13 +36,15 @@ async def test_rewind_ends_the_epoch_of_a_real_redis(redis_url: str, to: str) ->
         marks, checkpoints = MemoryMarkStore(), Checkpoints()
         checkpoints.known["0"] = Checkpoint(49, "4900")
         rewind = Rewind(
-            checkpoints=checkpoints,
-            positions=Positions(),
-            progress=progress,
-            parking=parking,
-            marks=marks,
-            discards=DiscardRecords(MemoryClaimChecks()),
-            identity=IDENTITY,
+            RewindStores(
+                checkpoints=checkpoints,
+                positions=Positions(),
+                progress=progress,
+                parking=parking,
+                marks=marks,
+                discards=DiscardRecords(MemoryClaimChecks()),
+                identity=IDENTITY,
+            )
         )
         claim = await parking.claim(SOURCE)
         later = event(40, enqueued_ms=time.time_ns() // 1_000_000 + FUTURE_MS)

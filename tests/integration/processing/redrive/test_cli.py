@@ -268,8 +268,13 @@ async def test_lost_body_is_listed_and_can_be_discarded(site: Site, tmp_path: Pa
     assert "No parked keys" in await site.cli("parked", "list")
 
 
-async def test_interrupted_redrive_finishes_the_event_in_flight(site: Site) -> None:
-    """Ctrl-C keeps the remaining events for the next redrive."""
+@pytest.mark.parametrize(
+    "number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.long)]
+)
+async def test_interrupted_redrive_finishes_the_event_in_flight(
+    site: Site, number: signal.Signals
+) -> None:
+    """Ctrl-C and SIGTERM keep the remaining events for the next redrive."""
     events: list[Sent] = [
         (KEY, {"counter": 1, "broken": True}),
         *((KEY, {"counter": counter, "held": True}) for counter in range(2, 6)),
@@ -279,7 +284,7 @@ async def test_interrupted_redrive_finishes_the_event_in_flight(site: Site) -> N
     process = await site.start("redrive", "--json")
     while not await site.ledger(KEY):
         await asyncio.sleep(0.02)
-    os.kill(process.pid, signal.SIGINT)
+    os.kill(process.pid, number)
     await site.release()  # after the signal, so that the process gets the signal first
     out, err = await process.communicate()
     assert process.returncode == 130, err.decode()
