@@ -93,7 +93,11 @@ def create_app(
     )
     redrive = RedriveApi(operations, coordination, backplane, log, catalogue)
     rewind = RewindApi(
-        operations, breaker, watch, coordination=coordination, backplane=backplane, log=log
+        *(operations, breaker, watch),
+        coordination=coordination,
+        backplane=backplane,
+        log=log,
+        last=lambda: fanout.snapshot.rewind,
     )
     tasks = ReaderTasks(
         coordination,

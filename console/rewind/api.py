@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from starlette.exceptions import HTTPException
@@ -51,6 +52,7 @@ class RewindApi:
         coordination: holds the lease.
         backplane: carries the stages.
         log: gets a line at the start and at the end of a job.
+        last: returns the last message about a rewind, of any instance.
     """
 
     def __init__(
@@ -62,6 +64,7 @@ class RewindApi:
         coordination: Coordination,
         backplane: Backplane,
         log: IncidentLog,
+        last: Callable[[], dict[str, Any] | None],
     ) -> None:
         self._operations = operations
         self._breaker = breaker
@@ -69,6 +72,7 @@ class RewindApi:
         self._coordination = coordination
         self._backplane = backplane
         self._log = log
+        self._last = last
         self._running: dict[asyncio.Task[None], Restart] = {}
 
     def routes(self) -> list[Route]:
@@ -106,7 +110,15 @@ class RewindApi:
         await self._operations.module("processing.operations")
         if not await self._coordination.acquire(REWIND, job.id, LEASE_SECONDS):
             raise HTTPException(409, "another rewind is running; wait until it has ended")
-
+        last = self._last()
+        if last is not None and not last["done"] and last["stopped_at"] is not None:
+            # Its instance has died. This rewind would leave the app stopped, as it finds the app.
+            await self._coordination.release(REWIND, job.id)
+            raise HTTPException(
+                409,
+                f"{last['by']}'s rewind has stopped the app, and its console instance has died; "
+                "the console starts the app within a minute, and another rewind can follow then",
+            )
         restart = self._new_restart(job, self._watch.site)
         task = asyncio.create_task(self._run(job, restart), name="console-rewind")
         self._running[task] = restart
@@ -213,6 +225,7 @@ class RewindApi:
                 continue
             if not held:
                 restart.interrupt("another rewind has begun")
+                return
 
     async def _show_stages(self, job: RewindJob, report: RestartReport) -> None:
         shown: tuple[str, int] = ("", 0)

@@ -5,13 +5,12 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import sys
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import asdict
 
 from processing.cli.output import EXAMPLE_IDS, Bar, show_key, show_list, table
-from processing.cli.signals import calling_on_signals
+from processing.cli.signals import calling_on_signals, say
 from processing.operations import open_redrive
 from processing.parking.event import Lone, event_key
 from processing.poison.other_apps import left_alone
@@ -94,14 +93,12 @@ def _stopping(redrive: Redrive) -> AbstractContextManager[None]:
     def interrupt(_name: str) -> None:
         nonlocal is_stopping
         if is_stopping and task is not None:
-            print("Cancelling the events in flight", file=sys.stderr)
             task.cancel()
+            say("Cancelling the events in flight")
             return
         is_stopping = True
         redrive.stop(INTERRUPTED)
-        print(
-            "Waiting for the events in flight; press Ctrl-C again to cancel them", file=sys.stderr
-        )
+        say("Waiting for the events in flight; press Ctrl-C again to cancel them")
 
     return calling_on_signals(interrupt)
 

@@ -14,7 +14,7 @@ from breaker import BreakerError
 from processing.cli.app import open_tools, user
 from processing.cli.output import printable, table
 from processing.cli.restart_bars import StageBars
-from processing.cli.signals import calling_on_signals
+from processing.cli.signals import calling_on_signals, say
 from processing.errors import ProcessingError, SettingsError
 from processing.operations import open_rewind
 from processing.partitions.rewind import Rewind, RewindRecord, changes
@@ -158,10 +158,10 @@ async def _rewind(arguments: argparse.Namespace, rewind: Rewind, plan: RewindPla
     result = _Result(plan)
 
     def interrupt(name: str) -> None:
-        print(SAY, file=sys.stderr, flush=True)
         if result.interrupted:
             running.cancel()
         result.interrupted = name
+        say(SAY)
 
     running = asyncio.ensure_future(
         rewind.run(
@@ -202,8 +202,8 @@ async def _restart(
             await rewind.run(result.plan.steps, record=result.record, stopping=stopping)
 
         def interrupt(name: str) -> None:
-            print(SAY_RESTART, file=sys.stderr, flush=True)
             restart.interrupt(name)
+            say(SAY_RESTART)
 
         restart = Restart(
             tools.site,

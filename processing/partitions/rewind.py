@@ -177,6 +177,10 @@ class Rewind:
         if step.at_start:
             return Checkpoint(step.first - 1, START_OF_STREAM), None
         found = await self._stores.positions.find(step.partition, step.first - 1)
+        if found.sequence_number != step.first - 1:
+            # The hub has no event of this number: it has expired, or the hub is compacted. The
+            # found event must be delivered.
+            return Checkpoint(step.first - 1, ""), None
         before = Mark(found.sequence_number, found.enqueued_ms)
         return Checkpoint(found.sequence_number, found.offset), before
 

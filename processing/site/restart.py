@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -151,6 +152,10 @@ class Restart:
                 await _finish(self._start(self.report.stopped_at))
         return self.report
 
+    def _show(self, stage: Stage, seconds: float, most: float) -> None:
+        with suppress(OSError, ValueError):  # the terminal may be gone, but the app must start
+            self.show(stage, seconds, most)
+
     async def _stop(self) -> None:
         state = await self.site.state()
         self.report.was_stopped = state.lower() == STOPPED or await self._stops_already()
@@ -197,7 +202,7 @@ class Restart:
         last: SiteError | None = None
         began = self.clock()
         while (seconds := self.clock() - began) < STOP_SECONDS:
-            self.show(Stage.STOP, seconds, STOP_SECONDS)
+            self._show(Stage.STOP, seconds, STOP_SECONDS)
             try:
                 if (await self.site.state(attempts=1)).lower() == STOPPED:
                     self.report.stop_seen = True
@@ -221,7 +226,7 @@ class Restart:
                     "host that reads this consumer group still runs"
                 )
             most = max(most, seconds + left)
-            self.show(Stage.EXPIRE, seconds, most)
+            self._show(Stage.EXPIRE, seconds, most)
             await self.sleep(min(POLL_SECONDS, left))
 
     async def _wait(self, waiting: Coroutine[Any, Any, None]) -> None:
@@ -237,7 +242,7 @@ class Restart:
     async def _act(self, action: Callable[[Stopping], Awaitable[None]]) -> None:
         if self.report.interrupted:
             return
-        self.show(Stage.ACT, 0.0, 0.0)
+        self._show(Stage.ACT, 0.0, 0.0)
 
         async def acting() -> None:
             await action(lambda: bool(self.report.interrupted))
@@ -253,7 +258,7 @@ class Restart:
         if why := await stopped_by_others(self.breaker, stopped_at, self.by):
             self.report.left_stopped = why
             return
-        self.show(Stage.START, 0.0, RUN_SECONDS)
+        self._show(Stage.START, 0.0, RUN_SECONDS)
         for attempt in range(STARTS):
             if attempt:
                 await self.sleep(POLL_SECONDS)
@@ -276,7 +281,7 @@ class Restart:
     async def _until_running(self) -> None:
         began = self.clock()
         while (seconds := self.clock() - began) < RUN_SECONDS:
-            self.show(Stage.START, seconds, RUN_SECONDS)
+            self._show(Stage.START, seconds, RUN_SECONDS)
             try:
                 if (await self.site.state(attempts=1)).lower() == RUNNING:
                     self.report.start_seen = True

@@ -51,6 +51,7 @@ class Positions(HubPositions):
         self.ranges: dict[str, HubRange] = {}
         self.silent: set[str] = set()
         self.unreadable: set[tuple[str, int]] = set()
+        self.missing: dict[str, set[int]] = {}
 
     async def partitions(self) -> list[str]:
         return ["0", "1"]
@@ -66,6 +67,8 @@ class Positions(HubPositions):
     async def find(self, partition: str, sequence_number: int) -> HubPosition:
         if (partition, sequence_number) in self.unreadable:
             raise StorageUnavailableError(f"event hub: event {sequence_number} cannot be read")
+        while sequence_number in self.missing.get(partition, ()):
+            sequence_number += 1  # as a receiver gets the next event that there is
         each = event(sequence_number)
         return HubPosition(sequence_number, each.offset, self.enqueued_ms or each.enqueued_ms)
 

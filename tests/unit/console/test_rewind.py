@@ -68,6 +68,8 @@ class Desk:
     coordination: MemoryCoordination = field(default_factory=MemoryCoordination)
     operations: Operations = field(default_factory=Operations)
 
+    last: dict[str, Any] | None = None
+
     def __post_init__(self) -> None:
         self.backplane = MemoryBackplane(self.coordination)
         self.api = self.new_api()
@@ -80,6 +82,7 @@ class Desk:
             coordination=self.coordination,
             backplane=self.backplane,
             log=IncidentLog(self.backplane),
+            last=lambda: self.last,
         )
 
     async def ask(self, what: str, by: str = "ann", **body: Any) -> dict[str, Any]:
@@ -256,6 +259,21 @@ async def test_one_rewind_at_a_time(desk: Desk) -> None:
         await desk.start()
     assert refused.value.status_code == 409
     assert desk.asked == []
+
+
+async def test_app_that_a_dead_instance_has_stopped_is_started_before_another_rewind(
+    desk: Desk,
+) -> None:
+    """The other rewind would take the app for one that was stopped before, and leave it so."""
+    desk.last = {"done": False, "stopped_at": 1_000.0, "by": "bob"}
+    with pytest.raises(HTTPException, match="bob's rewind has stopped the app") as refused:
+        await desk.start()
+    assert refused.value.status_code == 409
+    assert desk.asked == []
+    desk.last = {"done": True, "stopped_at": None, "by": "bob"}
+    await desk.start()
+    await desk.ended()
+    assert desk.asked == ["stop", "start"]
 
 
 async def test_refused_plan_says_why(desk: Desk) -> None:

@@ -285,3 +285,11 @@ async def test_mark_stays_until_the_replicas_have_the_rewind() -> None:
     setup.parking.confirm = confirm  # type: ignore[method-assign]
     await setup.rewind.run(steps)
     assert await setup.marks.read(SOURCE) is None
+
+
+async def test_number_that_no_event_has_skips_no_event() -> None:
+    """A compacted hub lacks numbers, and the event before the first one can expire before the rewind."""
+    setup = RewindSetup()
+    setup.positions.missing = {"0": {29}}
+    await setup.run("0", 30)
+    assert setup.checkpoints.known["0"] == Checkpoint(29, "")

@@ -298,3 +298,16 @@ async def test_stop_by_somebody_else_during_the_act_stays(rig: Rig) -> None:
     assert rig.asked == ["stop"]
     line = restart_line(report, source="Azure")
     assert line.startswith("The app is left stopped: workflow asked for a stop in the meantime.")
+
+
+async def test_display_that_fails_prevents_no_start(rig: Rig) -> None:
+    """A terminal can be gone: the pipe of a `tee` that Ctrl-C has ended, or a closed session."""
+
+    def fail(_stage: Stage, _seconds: float, _most: float) -> None:
+        raise BrokenPipeError("the terminal is gone")
+
+    restart = rig.restart()
+    restart.show = fail
+    report = await restart.run(nothing)
+    assert rig.asked == ["stop", "start"]
+    assert report.acted
