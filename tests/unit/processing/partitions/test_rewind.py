@@ -288,7 +288,7 @@ async def test_mark_stays_until_the_replicas_have_the_rewind() -> None:
 
 
 async def test_number_that_no_event_has_skips_no_event() -> None:
-    """A compacted hub lacks numbers, and the event before the first one can expire before the rewind."""
+    """A compacted hub lacks numbers, and an event can expire before the rewind."""
     setup = RewindSetup()
     setup.positions.missing = {"0": {29}}
     await setup.run("0", 30)
