@@ -69,8 +69,8 @@ def create_app(
         settings: the console's settings.
         dependencies: the circuits of the app's dependencies; default: none.
         coordination: shared by all instances; default: in memory, for a single instance.
-        queue_coordination: shared by all consoles over the poison queue, also by those of other
-            apps; default: `coordination`.
+        queue_coordination: shared by all consoles that show this poison queue, also by consoles of
+            other apps; default: `coordination`.
         backplane: shared by all instances; default: in memory, for a single instance.
         vitals: source of the function app's vitals; default: none.
         watch: collects what is seen of the function app; default: the circuit's record alone.

@@ -162,7 +162,7 @@ class CircuitWiring:
 
     @cached_property
     def queue_digest(self) -> str:
-        """Sixteen digits that name the poison queue; "" as for `app`.
+        """Sixteen digits that name the poison queue; "" if the settings lack hub or storage.
 
         Several apps may have one poison queue.
         """

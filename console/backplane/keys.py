@@ -7,12 +7,12 @@ def tag_of(circuit: str, app: str) -> str:
     """Return the prefix of all keys of one app's consoles, with their hash tag.
 
     Apps may share a circuit. Each app's consoles have partitions, counts, leases and lines of their
-    own, because a page must not show another app's.
+    own, because a page must not show those of another app.
 
     Args:
         circuit: the circuit's name.
-        app: sixteen digits that name the app, or "": the settings do not name the app, or the keys
-            are those that all consoles of the circuit shared before they knew their app.
+        app: sixteen digits that name the app. "": the settings do not name the app, or the keys of
+            an older version are meant, which all consoles of a circuit shared.
     """
     return f"console:{{{circuit}/{app}}}" if app else f"console:{{{circuit}}}"
 

@@ -23,7 +23,7 @@ class RedisCoordination:
     Args:
         client: Redis client, which the caller closes.
         circuit: the circuit's name.
-        app: names the app, see `tag_of`; with an app, members of sets without one also count.
+        app: names the app, see `tag_of`; members that an older version stored without an app count.
         timeout_seconds: limit of each command, retries of the client included.
     """
 

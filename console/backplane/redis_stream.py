@@ -25,7 +25,7 @@ class RedisBackplane:
     Args:
         client: Redis client, which the caller closes.
         circuit: the circuit's name.
-        app: names the app, see `tag_of`; with an app, lines without one are also read.
+        app: names the app, see `tag_of`; lines that an older version wrote without an app are read.
         most: number of messages to keep, approximately.
         most_lines: number of log lines to keep, approximately.
         timeout_seconds: limit of `publish`, retries of the client included. Reads have no limit,

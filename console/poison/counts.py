@@ -18,8 +18,8 @@ AGAIN_SECONDS = 30.0
 class PoisonCounts:
     """Counts of a queue that several apps may use.
 
-    Peeking shows the first 32 messages. The whole queue is read only if it is longer and some of
-    those are of other apps.
+    Peeking shows the first 32 messages. The whole queue is read only if the queue is longer and one
+    of the first messages belongs to another app.
 
     Args:
         catalogue: the messages of the queue.
@@ -33,8 +33,8 @@ class PoisonCounts:
     async def split(self, count: PoisonCount | None) -> tuple[int | None, int | None]:
         """Return the numbers of the app's own messages and of other apps' messages.
 
-        None: the number is unknown. Of a queue of over a thousand messages, the messages of other
-        apps behind the first thousand count as the app's own.
+        None: the number is unknown. If a queue has over a thousand messages, all messages after the
+        first thousand count as the app's own.
         """
         if count is None:
             return None, None
@@ -46,7 +46,7 @@ class PoisonCounts:
                 messages, _ = await self._catalogue.messages()
                 own = await self._catalogue.own()
             except (OperationsError, CoordinationError):
-                pass  # the last number, or the first messages alone
+                pass  # the earlier number counts, or the number among the first messages
             else:
                 self._of_others = sum(each.source.identity != own for each in messages)
         others = min(max(self._of_others, count.of_others), count.total)

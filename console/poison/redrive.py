@@ -104,7 +104,7 @@ class RedriveApi:
         return ApiResponse({"job": job.id}, status_code=202)
 
     async def _check(self, job: Job) -> None:
-        """Refuse a job whose event is another app's, or has left the queue and names no list.
+        """Refuse a job if its event belongs to another app, or is in neither the queue nor a list.
 
         Raises:
             HTTPException: 409 if the event is neither the app's nor the name of a list.

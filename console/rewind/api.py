@@ -139,7 +139,7 @@ class RewindApi:
                 await self._backplane.publish([(REWIND, document)])
             except BackplaneError as error:
                 raise SiteError(
-                    f"the stop could not be put on record, so none was asked for: {error}",
+                    f"the app was not stopped, because the stop could not be recorded: {error}",
                     detail="not on record",
                 ) from error
 

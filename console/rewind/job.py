@@ -1,4 +1,4 @@
-"""Job of a rewind: the operator, the target, the plan that was shown, and what became of it."""
+"""Job of a rewind: the operator, the target, the plan that was shown, and the result."""
 
 from __future__ import annotations
 

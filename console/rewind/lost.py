@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 
 SECONDS = 1.0
 LOST_CHECKS = 15
-"""Looks without a lease until a job counts as lost; its instance renews the lease each 5 s."""
+"""Checks in a row without a lease after which a job is lost; the lease is renewed every 5 s."""
 RETRY_SECONDS = 10.0
 UNKNOWN = (
     "The console instance that ran the rewind has stopped; a new plan shows what is left to rewind."
@@ -39,7 +39,7 @@ class LostRewinds:
         fanout: the messages published so far, by any instance.
         breaker: the circuit, whose history gets the start.
         watch: names the function app.
-        sleep: pauses between two looks.
+        sleep: pauses between two checks.
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class LostRewinds:
     async def _end(self, job: dict[str, Any]) -> tuple[list[str], bool]:
         """Return what became of the app, and whether nothing is left to do."""
         if job["stopped_at"] is None:
-            return ["The app was not stopped by it."], True
+            return ["The rewind had not stopped the app."], True
         if self._watch.site is None:
             return [f"The app may be left stopped. {PRESS_START}"], True
         if why := await stopped_by_others(self._breaker, job["stopped_at"], job["by"]):

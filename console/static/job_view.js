@@ -36,7 +36,7 @@ function discardText(job) {
   const behind = [job.replayed && `${count(job.replayed)} handled`, job.failed && `${count(job.failed)} failed again`, job.left && `${count(job.left)} left`];
   const rest = behind.filter(Boolean).join(", ");
   const verdict = job.discarded ? `${job.by} has discarded ${what} (“${job.reason}”)` : `Not discarded: ${what}`;
-  const lost = job.discarded && job.body_lost && "on record, without its body: it was lost";
+  const lost = job.discarded && job.body_lost && "on record without its body, which was lost";
   return [verdict, lost, rest && `events behind it: ${rest}`, job.stopped && `stopped: ${job.stopped}`].filter(Boolean).join("; ") + ".";
 }
 

@@ -91,8 +91,8 @@ export function showRewind({ model, api }) {
     fillRows(nodes.warnings, [...warnings, ...left], () => el("li"), setText);
     const number = plan.partitions.reduce((sum, { events }) => sum + events, 0);
     const stopped = model.appNow?.state?.toLowerCase() === "stopped";
-    const after = stopped ? "The app is stopped, and stays stopped." : "The app is stopped for it, which may take minutes, and then started.";
-    setText(nodes.what, `${after} Then the handler gets ${plural(number, "event")} again, also those that it has handled.`);
+    const after = stopped ? "The app is stopped, and stays stopped." : "The rewind stops the app, which may take minutes, and starts it again.";
+    setText(nodes.what, `${after} Then the handler gets ${plural(number, "event")} again, also events that the handler has finished.`);
     setText(nodes.go, stopped ? "Rewind" : "Stop, rewind and start");
   }
 

@@ -1,7 +1,7 @@
-"""The faults of the hub's ends: a hub that is made again, and events that expire unread.
+"""The faults of the hub's ends: a recreated hub, and events that expire before they are read.
 
-Both faults wait until the sender holds and the app has handled everything, so that what the hub
-loses is known exactly.
+Both faults wait until the sender holds and the app has handled all events. Then the run knows
+exactly which events the hub loses.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ from loadtest.target.ownership import read_checkpoints
 _POLL_SECONDS = 0.2
 _PASSED_SECONDS, _CHECKPOINT_SECONDS = 120.0, 30.0
 _APART_SECONDS = 1.5
-"""The time between the last event that expires and the first one that stays."""
+"""The time between the last event that expires and the first event that the hub keeps."""
 _SETTLE_SECONDS = 2.0
 _WATCHED_SECONDS = 20.0
-"""The time for which health is watched after a step of the clock; it asks the hub every 15 s."""
+"""The time for which health is polled after a clock step; the app asks the hub every 15 s."""
 _LONG_RETENTION_SECONDS = 86_400.0
 _REWIND = ("--all", "--to-start", "--restart")
 
@@ -43,8 +43,8 @@ class Recreation:
     Attributes:
         created_us: the time from which the new hub existed.
         named_us: partition → the time of the first health report that named its hub as recreated.
-        before: partition → sequence number of its checkpoint in the deleted hub.
-        at_command: partition → the same, right before the operator's command.
+        before: partition → sequence number of its checkpoint before the hub was deleted.
+        at_command: partition → sequence number of its checkpoint before the operator's command.
         code: the exit code of the operator's command.
         output: the output of the command.
     """
@@ -83,8 +83,8 @@ class ClockStep:
     """A broker's clock that was set back.
 
     Attributes:
-        named_seconds: the time until health said so; None if it did not.
-        mistaken: the partitions whose hub health named as recreated.
+        named_seconds: the time until health reported the step; None if health did not.
+        mistaken: the partitions that health wrongly reported as those of a recreated hub.
     """
 
     named_seconds: float | None
@@ -153,9 +153,9 @@ class HubEnds:
         return f"named: partitions {', '.join(sorted(named_us)) or '-'}; rewind: {last}"
 
     async def set_clock_back(self, fault: PlannedFault) -> str:
-        """Set the broker's clock back, and watch health until it says so, and for a while.
+        """Set the broker's clock back, wait until health reports the step, and poll on for a while.
 
-        The sender holds at that moment, so that events follow the step also on a slow machine.
+        The sender holds until then, so that events follow the step on a slow machine, too.
         """
         await self._until_sent(self._holds[0])
         async with HealthWatch(self._endpoints.state_dir) as watch:

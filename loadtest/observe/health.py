@@ -61,7 +61,7 @@ class HealthWatch:
     """A background poller of the health of the hosts in turn, used as an async context manager.
 
     Attributes:
-        latest: the latest report; its time is 0 before the first one.
+        latest: the latest report; before the first report its time is 0.
         recreated_us: partition → the time of the first report that said that its hub was recreated.
     """
 

@@ -14,21 +14,23 @@ from loadtest.plan.chaos import ChaosPlan, FaultKind, PlannedFault
 RECREATED_AT = 0.4
 """The share of the events that are sent before the hub is deleted; the new hub grows past them."""
 EXPIRED_AT = (0.4, 0.6, 0.75)
-"""The shares of the events: handled before the app stops; gone then; sent when the app starts."""
+"""Three shares of the events: the first is handled when the app stops, the events from there to the
+second expire, and the third is sent when the app starts."""
 
 ABSENT_SECONDS = (1.0, 4.0)
 """The least and greatest time for which the hub does not exist."""
 NOTICE_SECONDS = 60.0
-"""The longest time until health must name what happened."""
+"""The time within which health must report the fault."""
 CLOCK_SECONDS = 5.0
 """The time by which the broker's clock is set back."""
 
 _CLOCK_AT = (0.3, 0.6)
 """The least and greatest share of the events that are sent before the clock is set back."""
 _SOON = (0.01, 0.3)
-"""The share of the events from the step until hosts are killed and events redelivered.
+"""The share of the events that are sent between the step and the redelivery.
 
-Later, the watermark's time would have passed the times of the events before the step.
+A later redelivery tests nothing: by then the watermark has a later time than the events before the
+step.
 """
 _REDELIVERIES = (
     FaultKind.HOST_KILLED,
@@ -63,7 +65,7 @@ def draw_recreated_hub(seed: int, events: int) -> ChaosPlan:
 
 
 def draw_expired(seed: int, events: int) -> ChaosPlan:
-    """Return a plan in which events expire, and sometimes all that the hub has."""
+    """Return a plan in which some of the hub's events expire, or sometimes all of them."""
     dice = random.Random(f"breakwater/expired/{seed}")  # noqa: S311 - must be reproducible
     partitions, instances, keys = dice.randint(2, 4), dice.randint(1, 3), dice.randint(30, 60)
     kind = dice.choice((FaultKind.EXPIRED_WHILE_STOPPED, FaultKind.EXPIRED_WHILE_ISOLATED))

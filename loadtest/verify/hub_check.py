@@ -2,11 +2,12 @@
 
 - A recreated hub: health names each partition within a minute, the checkpoints stay where they were
   until the operator's command moves them, and the command succeeds.
-- *expired*: an event that was sent and is missing, as far as the hub has lost as many events of the
-  event's partition. The hub's number is that of the sequence numbers before the first one that the
-  hub kept, without those in the ledger. Of each key, consecutive events are missing.
-- A clock that was set back is in health within a minute, and is no recreated hub.
-- The app's records of gaps, by partition, and health, within a minute, have exactly that number.
+- Expired events: a missing event counts as *expired*, not as lost, while the hub has lost as many
+  events of its partition. The hub has lost each sequence number that is below the hub's first event
+  and not in the ledger. The missing events of each key must be consecutive.
+- The records of gaps have exactly the number of events that the hub has lost, by partition. Health
+  has the same number within a minute.
+- A clock that was set back: health reports the step within a minute, and no recreated hub.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ class HubCheck:
         self._missing.setdefault(key, []).append(counter)
 
     def close(self) -> None:
-        """Decide which of the missing events are lost, and which the hub has lost."""
+        """Count each missing event as expired in the hub, or report it as lost by the app."""
         left = Counter(self._lost_by_hub())
         for key, counters in self._missing.items():
             partition = self._partitions.get(key, "")

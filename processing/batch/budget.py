@@ -50,10 +50,10 @@ class TimeInPlace:
 class RefusedShare:
     """The share of one partition's events in the last minute that an open circuit refused.
 
-    A minute in which the share is reached lasts until further events come: the events that wait in
-    place, and come again with their batch, must not begin a new minute and be deferred in it. Once
-    the share is reached, the events of a batch count when the batch is over. Otherwise four fifths
-    of each further batch could be deferred, before anybody knows what its events need.
+    Once the share is reached, the minute lasts until new events come. A batch whose events wait in
+    place is delivered again. These events must not begin a new minute, because the new minute would
+    let them be deferred. The events of a new batch count only when the batch is over. Otherwise
+    four fifths of the batch could be deferred before the app knows which dependency they need.
 
     Args:
         now: returns monotonic time in seconds.
@@ -75,7 +75,7 @@ class RefusedShare:
         if not events:
             return
         if self._last < position_of(events[0]):
-            self._events += self._present  # the batch before is over
+            self._events += self._present  # the earlier batch is over
             self._present = len(events)
         else:
             self._present += sum(position_of(event) > self._last for event in events)

@@ -1,7 +1,7 @@
 """The hub's ends: compares a batch with its partition's progress, and with the hub where needed.
 
-A healthy batch begins behind the watermark and costs two comparisons. The hub is asked at the first
-batch of an instance, at an event that the progress does not explain, and at a gap.
+A healthy batch begins right after the watermark and costs two comparisons. The hub is asked at the
+first batch of an instance, at an event that the progress does not explain, and at a gap.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ if TYPE_CHECKING:  # loads the SDK of storage
 logger = logging.getLogger(__name__)
 
 IDLE_SECONDS = 30.0
-"""Age of the known time of creation from which a batch waits for a new answer."""
+"""Greatest age of the known time of creation; if it is older, a batch waits for a new answer."""
 PAUSE_SECONDS = 5.0
-"""Pause of a partition, by enqueued times, in which its hub may have been recreated.
+"""Shortest pause between two enqueued times in which the hub may have been recreated.
 
-A hub is not deleted, created again and filled up to its old end in less time. The first batch after
-such a pause waits for an answer of the hub that is no older than this."""
+It takes longer to delete a hub, to create it again and to send as many events as before. The first
+batch after such a pause waits for an answer of the hub that is no older than this."""
 STEP_MS = 1000
 """Least step back of the broker's clock that is reported; a failover moves the clock a little."""
 UNEXPLAINED_SECONDS = 15.0
 """Time after a gap without expired events in which no further gap is examined.
 
-Most batches of a compacted hub begin behind a gap."""
+Most batches of a compacted hub begin after a gap."""
 
 
 class HubEnds:
@@ -169,13 +169,13 @@ class HubEnds:
     async def _note_first(self, source: Source) -> None:
         """Store the time of creation for a partition that has neither progress nor a checkpoint."""
         if self._answers.age > 1.0:
-            await self._answers.created()  # a stale time would look like another hub later
+            await self._answers.created()  # later, an outdated time would look like another hub
         await self._progress.note_created(source, self._answers.created_ms)
 
     async def _read_checkpoint(self, source: Source) -> Checkpoint | None:
         try:
             return await self._checkpoint(source.partition)
-        except ValueError as error:  # the platform does not read this checkpoint either
+        except ValueError as error:  # the platform cannot read this checkpoint either
             logger.warning("Partition %s: %s", source, error)
             return None
 
@@ -213,8 +213,9 @@ class HubEnds:
                 )
             case Verdict.CLOCK:
                 logger.warning(
-                    "Partition %s: events up to %s were enqueued later than that event, but the "
-                    "hub is the same; the broker's clock stepped back, and the events are finished",
+                    "Partition %s: a delivered event has a later enqueued time than the watermark, "
+                    "%s, but not a higher number. The hub is the same: the broker's clock stepped "
+                    "back, and the event is finished",
                     *(source, _place(progress.watermark)),
                 )
         return verdict

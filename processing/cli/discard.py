@@ -68,7 +68,8 @@ async def run(settings: Mapping[str, str], arguments: argparse.Namespace) -> int
         f"events behind it replayed: {behind:,}"
     )
     if decision.body_lost_reason:
-        print(f"The event is on record, without its body: it was lost: {decision.body_lost_reason}")
+        reason = decision.body_lost_reason
+        print(f"The event is on record without its body, which was lost: {reason}")
     if not summary.complete:
         print(summary_text(summary))
     return 0 if summary.complete else 1

@@ -7,7 +7,7 @@ from processing.site.restart import Stage
 
 LABELS = {
     Stage.STOP: "waiting for the app to stop, seconds",
-    Stage.EXPIRE: "waiting for its ownership to expire, seconds",
+    Stage.EXPIRE: "waiting for the app's ownership to expire, seconds",
     Stage.START: "waiting for the app to start, seconds",
 }
 

@@ -138,7 +138,7 @@ class AloneCalls:
         if deaths:
             self._check_start(event.source)
             await self._judge(event, position, deaths)
-        # A heartbeat now shows that this process did not die at an earlier death of the event.
+        # This heartbeat shows that this process did not die in an earlier run of the event.
         await self._persist(event.source, self._store.beat, self._process)
         await self._persist(event.source, self._store.begin, event.source, self._process, position)
         if self._stopping.is_set():  # since then; nobody else would remove the record
@@ -199,8 +199,8 @@ class AloneCalls:
     async def _is_to_blame(self, event: Event, deaths: list[AloneRun]) -> bool:
         """Return whether an event ends its process.
 
-        A death at which other processes died as well is a deploy. Whether they died is known some
-        seconds after a death, so this call may wait.
+        A death does not count if other processes died at the same time, as at a deploy. Some
+        seconds pass until their deaths are known, so this call may wait.
         """
         if len(deaths) >= ALONE_DEATHS_MAX or not ends_its_process(deaths):
             return len(deaths) >= ALONE_DEATHS_MAX
@@ -239,7 +239,7 @@ class AloneCalls:
         """Call the store until it answers: without a record, no event starts in careful mode.
 
         Args:
-            source: the partition whose invocation, if it ends, ends the repeats.
+            source: the partition of the event; the calls stop when its invocation ends.
             call: a call of the store.
             args: its arguments.
         """
@@ -251,8 +251,8 @@ class AloneCalls:
             except StorageUnavailableError as error:
                 if now() >= deadline:
                     raise NotRecordedError(
-                        f"an event runs alone only after a record, but for {self._hold_seconds:g} "
-                        f"s no call succeeded; last error: {error}"
+                        "the event did not run, because its run could not be recorded for "
+                        f"{self._hold_seconds:g} s; last error: {error}"
                     ) from error
             await self._pause(_RETRY_SECONDS)
             self._check_start(source)

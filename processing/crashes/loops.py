@@ -222,7 +222,7 @@ class CrashLoops:
     async def _find_dead(self, processes: Iterable[ProcessName]) -> Collection[ProcessName]:
         """Return the processes that have died, and record that they were found dead now.
 
-        An event that runs alone from now on is not blamed together with them.
+        These processes do not count as having died together with a run that begins after this.
         """
         dead = [each for each in dict.fromkeys(processes) if await self._has_died(each)]
         if dead:

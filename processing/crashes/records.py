@@ -77,7 +77,7 @@ class AloneRun:
 
 @dataclass(frozen=True, slots=True)
 class LastSeen:
-    """The processes whose last heartbeat lies in a time.
+    """The processes whose last heartbeat lies between two times.
 
     Attributes:
         now: the time of the answer, microseconds since 1970 by the store's clock.

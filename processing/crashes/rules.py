@@ -39,8 +39,8 @@ def tolerance(seconds: float) -> float:
 def are_apart(one: AloneRun, other: AloneRun) -> bool:
     """Return whether one run began after the death of the other.
 
-    A process that knows of a death pauses before it runs the event again. A run that began sooner
-    after the last sign of life of another run did not know of a death: both had been running.
+    A process that knows of a death pauses before it runs the event again. If the time between one
+    run's last sign of life and the other run's start is shorter, both ran at the same time.
     """
     least = round(_LEAST_PAUSE * 1e6)
     return other.began - one.alive >= least or one.began - other.alive >= least

@@ -15,13 +15,14 @@ async def deaths_of_one(
 ) -> tuple[list[AloneRun], bool]:
     """Return the deaths at which no other process died, and whether this answer is final.
 
-    A process that may have died together with a run recorded its last heartbeat just before. For
-    some seconds after a death, this is true for living processes as well, so the answer may change.
+    A process may have died together with a run if its last heartbeat was just before the run's end.
+    For some seconds after that end, the last heartbeat of a living process lies there, too. So the
+    answer is final only after these seconds.
 
     Args:
         store: has the last heartbeat of each process.
         process: this process, which lives.
-        deaths: the runs of one event at whose death it was alone in flight.
+        deaths: the runs of one event whose process died while only this event was in flight.
 
     Raises:
         StorageUnavailableError: the store did not answer.
@@ -30,7 +31,7 @@ async def deaths_of_one(
     for run in deaths:
         first, last = last_heartbeats(run)
         seen = await store.last_seen(first, last, found_dead_before=run.began)
-        # The records of the event show the end of its own processes more exactly.
+        # A process that ran the event apart from this run did not die with it.
         lived = {process, run.process}
         lived |= {other.process for other in deaths if are_apart(run, other)}
         if all(each in lived or each.has_died() is False for each in seen.processes):

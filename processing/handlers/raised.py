@@ -22,7 +22,7 @@ class NotStartedError(ShutdownError):
 
 
 class NotRecordedError(StorageUnavailableError):
-    """An error for an event whose handler was not called, because a store of the app is silent.
+    """An error for an event whose handler was not called, because a store of the app is away.
 
     No handler raises it. The batch or the replay runs again, as in each outage of such a store.
     """
@@ -44,8 +44,8 @@ def as_exception(error: BaseException) -> Exception:
     `BaseException`. Each of these is a failure of the event. Otherwise the first two would end the
     lane silently, the third would end the instance, and the last would cancel the other lanes, at
     every redelivery. The cancellation of the invocation, Ctrl-C and the closing of a coroutine are
-    raised again, because they are not failures. So is an error that kept the handler from being
-    called: a shutdown, or an outage of a store of the app.
+    raised again, because they are not failures. An error before the call of the handler is raised
+    again, too: a shutdown, or an outage of a store of the app.
     """
     if isinstance(error, KeyboardInterrupt | GeneratorExit) and not _is_raised(error):
         raise error

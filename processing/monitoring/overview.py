@@ -29,7 +29,7 @@ class Partitions:
     Args:
         survey: finds the state of each partition.
         checkpoints: the host's checkpoints.
-        queues: the poison queues, in the app's account and in the account before it.
+        queues: the poison queues, in the app's account and, if it is another one, in the host's.
         own: the app; other apps may use the same queues.
         lease_seconds: time after which an ownership expires.
     """

@@ -48,7 +48,7 @@ class PoisonCount:
 async def poison_count(queue: QueueClient, own: Identity) -> PoisonCount | None:
     """Return the number of messages in a poison queue; None if the queue cannot be read.
 
-    A message that is not a poison message counts as the app's own: somebody must look at it.
+    A message that is not a poison message counts as the app's own: an operator must look at it.
 
     Args:
         queue: a client that does not decode messages.

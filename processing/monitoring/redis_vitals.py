@@ -64,8 +64,8 @@ class RedisVitalsReader:
     Args:
         client: a redis.asyncio client; the caller closes it.
         circuit: the circuit's name, part of the stream's name.
-        app: the digest of the app's identity: entries of other apps are left out, entries of a
-            version that names no app are not. "": all entries are returned.
+        app: the digest of the app's identity. The reader returns the entries of this app, and those
+            of an older version, which name no app. "": it returns all entries.
     """
 
     def __init__(self, client: Redis | RedisCluster, circuit: str, app: str = "") -> None:

@@ -12,7 +12,7 @@ from processing.parking.store import ParkedKey
 from processing.partitions.lag import PartitionLag
 
 RESTART_SECONDS = 15.0
-"""Difference of two ages of an event from which the event was begun again in between."""
+"""Age of an event for the fleet, beyond its age for its instance, that shows a restart."""
 
 
 def judged(
@@ -82,7 +82,7 @@ def recreated_reason(lag: PartitionLag) -> str:
 
 
 def deferred_state(key: ParkedKey, keys: int, now: float) -> PartitionState:
-    """Return the state of a partition whose longest deferred key is `key`.
+    """Return the state of a partition whose key `key` has been deferred for the longest time.
 
     Args:
         key: the key.

@@ -50,9 +50,9 @@ class _Found:
 class MarksOfTwo:
     """The marks of both accounts; see `MarkStore`.
 
-    The two accounts cannot be changed in one step. Redis decides which instance may park events, so
-    a second mark can only come from an instance that may not, or from a time in which the app had
-    no account of its own.
+    The two accounts cannot be changed in one step, so both can have a mark. Redis decides which
+    instance may park events. The second mark was written by another instance, or by an app that
+    had one account only.
 
     Args:
         app: the marks in the app's account.
@@ -108,8 +108,7 @@ class MarksOfTwo:
 def merged(marks: list[ParkingMark]) -> ParkingMark:
     """Return the mark that counts: the one that was written last.
 
-    Of two marks with the same token, both stand for the lists in Redis, so the bound is the lower
-    one.
+    Two marks with the same token stand for the same lists in Redis, so the lower bound counts.
     """
     last = max(marks, key=lambda mark: (mark.written_at, mark.owner))
     for each in marks:

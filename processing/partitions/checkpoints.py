@@ -3,9 +3,9 @@
 A blob's name is `<namespace>/<hub>/<consumer group>/checkpoint|ownership/<partition>`, lower-cased.
 The blob's metadata contain the values.
 
-A host keeps its position in memory: it would overwrite a checkpoint that another process writes
-beside it. `HostCheckpoints.write` is the only writer of this project, and refuses while a host owns
-the partition.
+A running host keeps its position in memory, and would overwrite a checkpoint that another process
+has written. `HostCheckpoints.write` is the only writer of this project. It refuses to write while a
+host owns the partition.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ class HostCheckpoints:
                 metadata, written = found.metadata, found.last_modified
                 written_ms = 0 if written is None else int(written.timestamp() * 1000)
                 try:
-                    # As the extension reads it: an offset may be missing, a number may not.
+                    # The extension also accepts a checkpoint without an offset.
                     number, offset = int(metadata["sequencenumber"]), metadata.get("offset", "")
                     return Checkpoint(number, offset, written_ms)
                 except (KeyError, ValueError):

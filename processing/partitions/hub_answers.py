@@ -70,10 +70,10 @@ class HubAnswers:
         return min(self._clock() - self._asked, self._created.age)
 
     def lacks(self, seconds: float) -> bool:
-        """Return whether an answer of the last `seconds` is missing, or is still awaited.
+        """Return whether the hub has not answered in the last `seconds`.
 
-        A request of that time that failed counts as an answer, so that a hub that does not answer
-        is not asked for each batch.
+        A request that failed in this time counts as an answer; a running request does not. So a hub
+        that does not answer is not asked again for each batch.
         """
         return self._created.age > seconds and (
             self._clock() - self._asked > seconds or "" in self._asking
@@ -105,8 +105,7 @@ class HubAnswers:
         async def read_range() -> None:
             self._ranges[partition] = await self._hub.range(partition)
 
-        # The range is asked after the time of creation. With a range of an earlier hub, a batch of
-        # a later hub could not be judged.
+        # The range is asked last, so that it does not belong to an earlier hub.
         created_ms = await self.created()
         await self._answer(self._ask(partition, read_range))
         return HubFacts(created_ms, self._ranges[partition])

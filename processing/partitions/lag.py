@@ -1,8 +1,8 @@
 """Lag: the number of events in each partition that are not yet handled, with those in its lists.
 
 A partition's lag is `last - max(watermark, begin - 1)`, where the hub retains the events from
-`begin` to `last`, plus the events in parked lists. Two states of the hub are not lag, and stand
-beside it: events that expired before they were handled, and a hub that was recreated.
+`begin` to `last`, plus the events in parked lists. Two facts are reported beside the
+lag: the events that expired before they were handled, and whether the hub was recreated.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class PartitionLag:
             the hub was recreated, all retained events count.
         parked: number of events in the partition's parked lists.
         deferred: number of deferred keys.
-        oldest_deferred: time at which the longest deferred key was deferred, seconds since 1970 by
+        oldest_deferred: time at which the first of these keys was deferred, seconds since 1970 by
             the store's clock; None: no key is deferred.
         expired: number of events that the hub has removed although nobody has finished them, and
             that no batch has noticed yet.
@@ -115,7 +115,7 @@ class LagReader:
         # two reads must not look like the event of an earlier hub.
         known = await asyncio.gather(*map(self._progress.load, sources))
         if any(is_other_hub(each, hub.created_ms) for each in known):
-            hub = await self._positions.describe()  # the progress may be the newer one
+            hub = await self._positions.describe()  # the progress may be newer than the answer
         if self._created is not None:
             self._created.note(hub.created_ms)
         return list(
@@ -167,7 +167,7 @@ class LagReader:
         try:
             return await self._checkpoint(partition)
         except (StorageUnavailableError, ValueError):
-            return None  # then the watermark alone says what was read
+            return None  # then only the watermark is known
 
 
 def expired_events(

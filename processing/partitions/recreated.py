@@ -1,4 +1,4 @@
-"""Recreated hubs: whose numbers the events of a batch carry, decided without a store or a hub.
+"""Recreated hubs: pure rules that decide to which hub the events of a batch belong.
 
 A hub that is deleted and created again under its name counts its events from zero. A remembered
 sequence number means an event only together with the hub, and the hub's time of creation names the

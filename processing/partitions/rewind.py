@@ -151,13 +151,13 @@ class Rewind:
         except StorageUnavailableError as error:
             record.refused[step.partition] = error  # the others are rewound
             return
-        # The checkpoint first: deleted progress without it would only cause duplicates.
+        # The checkpoint is first: if only the progress were deleted, events would just run twice.
         await self._stores.checkpoints.write(step.partition, checkpoint, force=force)
         record.begun = step.partition
         source = Source(self._stores.identity, step.partition)
         await self._stores.progress.reset(source, step.created_ms)
         await self._stores.parking.forget(source, "" if before is None else position_of(before))
-        # Before the mark goes: a switch to a replica without the reset would skip the events.
+        # The mark stays until then: a replica without the reset would skip the events.
         if not await self._stores.parking.confirm():
             raise StorageUnavailableError(
                 f"partition {step.partition} is rewound to event {step.first}, but fewer "
@@ -170,9 +170,9 @@ class Rewind:
         record.begun = ""
 
     async def _position(self, step: RewindStep) -> tuple[Checkpoint, Mark | None]:
-        """Return the new checkpoint, and the event before the first one; None: from the start.
+        """Return the new checkpoint, and the event before `step.first`; None: rewind to the start.
 
-        A plan does not read the event, because the receivers of a running app refuse others.
+        A plan does not read this event: while the app runs, its receivers keep other readers out.
         """
         if step.at_start:
             return Checkpoint(step.first - 1, START_OF_STREAM), None

@@ -1,7 +1,7 @@
 """Claim checks: large bodies in blobs, and lost bodies.
 
-A claim check's blob is the only copy of its event's body once the hub has dropped the event. So a
-blob is written by a message or an event that has its body, and by nothing else.
+When the hub has removed an event, the claim check's blob is the only copy of the event's body. So
+a blob is written only from a message or an event that has its body.
 
 An operator or a lifecycle rule can delete a blob or its container. Then the event cannot be
 replayed. The operator either restores the blob or discards the event.
@@ -63,7 +63,7 @@ class ClaimChecks(ABC):
         """Return a message that fits into the queue.
 
         A small message stays as it is. A large message is stored, and its claim check is returned.
-        A message that is a claim check already only gets shorter texts: its blob does not change.
+        Of a message that already is a claim check, the texts are cut, and the blob does not change.
         """
         if message.claim_check is not None and not message.has_body:
             return message.with_claim_check(message.claim_check)
@@ -135,7 +135,7 @@ async def first_with_body(
 ) -> tuple[PoisonMessage, BodyLostError | None]:
     """Return the first message whose body is not lost, with its body.
 
-    If the body of each message is lost, the first message is returned without one, and the error.
+    If all bodies are lost, return the first message, without its body, and the error of that body.
 
     Args:
         copies: the messages of one event; at least one.

@@ -82,9 +82,9 @@ class ClaimChecksOfTwo(ClaimChecks):
             return await self._host.get_bytes(check, most)
 
     async def delete(self, check: ClaimCheck) -> None:
-        """See `ClaimChecks.delete`; the blob's name is the event's, so both blobs are the event's.
+        """See `ClaimChecks.delete`; blobs of one name, in both accounts, belong to the same event.
 
-        The copy in the host's account is deleted first, because the other copy may be newer.
+        The copy in the host's account is deleted first, because the app's copy may be newer.
         """
         await self._host.delete(check)
         await self._app.delete(check)

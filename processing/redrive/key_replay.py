@@ -100,7 +100,7 @@ class KeyReplay:
         failure = await self._attempts.handle(event)
         if failure is None:
             checks = {copy.message.claim_check for copy in copies}
-            if await self._attempts.remove(copies):  # else the holder of a copy needs the blob
+            if await self._attempts.remove(copies):  # else another reader needs the blob
                 for check in checks:
                     await self._run.remove_blob(check)
             self._counts.count(replayed=1)

@@ -52,11 +52,11 @@ class RestartReport:
     """The calls of one restart, and their effects.
 
     Attributes:
-        was_stopped: whether the app was stopped before, or somebody else had asked for that.
-        stop: the stop that was asked for; None: none was.
+        was_stopped: whether the app was already stopped, or another operator had asked for a stop.
+        stop: the stop that was asked for; None: no stop was asked for.
         stop_seen: whether the app was seen stopped.
         acted: whether the act ran to its end.
-        start: the last start that was asked for; None: none was.
+        start: the last start that was asked for; None: no start was asked for.
         start_seen: whether the app was seen running after the start.
         left_stopped: why the app was not started again, or "".
         error: the error of the stop, the waiting or the act, or "".
@@ -292,9 +292,9 @@ class Restart:
 
 
 async def stopped_by_others(breaker: CircuitBreaker, since: float, by: str) -> str:
-    """Return who has stopped the app for a reason of their own; "" if nobody has.
+    """Return a text that names the other operator who has asked for a stop; "" if nobody has.
 
-    An error of the store counts as nobody, because a stop must end.
+    If the store fails, the answer is "", so that the app is started again.
 
     Args:
         breaker: the circuit that has the stops on record.

@@ -1,7 +1,7 @@
 """Creation of the app's queue and container at their first use.
 
-On Azure the template has created both, and the app's identity may not create them: the role of a
-sender of messages has no such right.
+On Azure the template has created both, and the app's identity may not create them: its role
+allows it to send messages only.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ async def test_operator_rewinds_a_partition_and_the_app_runs_again(site: Site) -
     await expect(page.locator("#rewind-go")).to_be_hidden()
     await page.click("#rewind-show")
     await expect(page.locator("#rewind-rows tr")).to_have_count(4)
-    await expect(page.locator("#rewind-what")).to_contain_text("The app is stopped for it")
+    await expect(page.locator("#rewind-what")).to_contain_text("The rewind stops the app")
     await page.screenshot(path=str(site.directory / "rewind-plan.png"))
     await page.select_option("#rewind-partition", "1")
     await expect(page.locator("#rewind-plan")).to_be_hidden()

@@ -389,7 +389,7 @@ async def test_app_that_a_dead_instance_has_stopped_is_started(
 async def test_app_that_a_dead_instance_has_not_stopped_is_left_alone(desk: Desk) -> None:
     desk.arm.state = "Stopped"
     (last,) = await Survivor(desk).end(JOB | {"stopped_at": None})
-    assert last["lines"][1] == "The app was not stopped by it."
+    assert last["lines"][1] == "The rewind had not stopped the app."
     stop = Step(StepKind.STOP, 1, accepted=True, detail="HTTP 200", at=11.0, by="workflow")
     await desk.breaker.approvals.report(stop)
     (last,) = await Survivor(desk).end(JOB)

@@ -189,7 +189,7 @@ async def test_signal_while_waiting_starts_the_app_again(site: Site) -> None:
     try:
         async with asyncio.timeout(HANG_SECONDS):
             err = site.directory / "err"
-            while "its ownership to expire" not in await asyncio.to_thread(err.read_text):
+            while "the app's ownership to expire" not in await asyncio.to_thread(err.read_text):
                 await asyncio.sleep(0.05)
         assert site.asked == ["stop"]
         running.send_signal(signal.SIGTERM)
