@@ -95,6 +95,7 @@ class MemoryCrashStore:
         now = self._clock()
         others = {each: min(at, now) for each, at in self._beats.items() if each != process}
         self._beats = self._kept(others | {process: now})
+        self._found_dead.pop(process, None)
 
     async def found_dead(self, processes: Collection[ProcessName]) -> None:
         """See `CrashStore.found_dead`."""

@@ -104,7 +104,8 @@ class RedisCrashStore:
 
     async def beat(self, process: ProcessName) -> None:
         """See `CrashStore.beat`."""
-        await _reply(self._beat([self._alive], [str(process), FORGET_SECONDS, MOST_PROCESSES]))
+        args: list[str | int] = [str(process), FORGET_SECONDS, MOST_PROCESSES]
+        await _reply(self._beat([self._alive, self._dead], args))
 
     async def found_dead(self, processes: Collection[ProcessName]) -> None:
         """See `CrashStore.found_dead`."""

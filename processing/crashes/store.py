@@ -74,11 +74,14 @@ class CrashStore(Protocol):
         ...
 
     async def beat(self, process: ProcessName) -> None:
-        """Record that a process is alive."""
+        """Record that a process is alive; the record that the process was found dead ends."""
         ...
 
     async def found_dead(self, processes: Collection[ProcessName]) -> None:
-        """Record that processes were found dead; only the first time of each process is kept."""
+        """Record that processes were found dead.
+
+        The first time is kept until the process records a heartbeat.
+        """
         ...
 
     async def last_seen(self, first: int, last: int, *, found_dead_before: int) -> LastSeen:

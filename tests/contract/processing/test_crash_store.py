@@ -281,6 +281,19 @@ async def test_process_that_was_found_dead_earlier_is_left_out(stores: Stores) -
     assert set(seen.processes) == {process(1), process(2)}
 
 
+async def test_heartbeat_ends_the_record_that_a_process_was_found_dead(stores: Stores) -> None:
+    """The process was silent for a while, but lives; its real death must be seen later."""
+    crashes = stores.crashes
+    await crashes.beat(process(1))
+    await crashes.beat(process(2))
+    await crashes.found_dead([process(1), process(2)])
+    await asyncio.sleep(0.001)
+    await crashes.beat(process(1))
+    now = (await crashes.last_seen(0, 0, found_dead_before=0)).now
+    seen = await crashes.last_seen(0, now, found_dead_before=now + 1)
+    assert seen.processes == [process(1)]
+
+
 async def test_heartbeats_are_bounded(stores: Stores, monkeypatch: pytest.MonkeyPatch) -> None:
     """The latest ones stay."""
     for module in (crashes_in_memory, crashes_in_redis):
