@@ -18,7 +18,8 @@ from processing.poison.queue import PoisonReader, Received
 class PoisonReaderOfTwo:
     """A reader of the poison queues of both accounts; see `PoisonReader`.
 
-    A message stays in the queue from which the reader received it.
+    A message stays in the queue from which the reader received it. The reader does not read the
+    app's queue again while the host's queue returns pages, until a message is put back.
 
     Args:
         app: reads the queue in the app's account, which is read first.
@@ -29,12 +30,16 @@ class PoisonReaderOfTwo:
         self._app = app
         self._host = host
         self._readers: MutableMapping[Received, PoisonReader] = WeakKeyDictionary()
+        self._app_is_empty = False
         self.hold_seconds = min(app.hold_seconds, host.hold_seconds)
 
     async def receive(self) -> list[Received]:
         """See `PoisonReader.receive`."""
-        for reader in (self._app, self._host):
+        readers = (self._host,) if self._app_is_empty else (self._app, self._host)
+        self._app_is_empty = False  # also if a queue fails, or if both queues are empty
+        for reader in readers:
             if received := await reader.receive():
+                self._app_is_empty = reader is self._host
                 self._readers.update((each, reader) for each in received)
                 return received
         return []
@@ -49,6 +54,7 @@ class PoisonReaderOfTwo:
 
     async def put_back(self, received: Received) -> None:
         """See `PoisonReader.put_back`."""
+        self._app_is_empty = False
         await self._readers[received].put_back(received)
 
     async def remove(self, received: Received) -> bool:
