@@ -14,13 +14,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from loadtest.errors import StackError
-from loadtest.faults import site
 from loadtest.faults.hub import HubControl
 from loadtest.faults.outage import retrying_client
 from loadtest.observe.health import Health, HealthWatch
 from loadtest.observe.observer import Observer
 from loadtest.plan.chaos import ChaosPlan, FaultKind, PlannedFault
 from loadtest.plan.hub_ends import NOTICE_SECONDS
+from loadtest.target import operations
 from loadtest.target.endpoints import Endpoints
 from loadtest.target.keys import Keys
 from loadtest.target.ownership import read_checkpoints
@@ -146,7 +146,7 @@ class HubEnds:
             if named and fault.choice < 0.5:
                 await self._until_all_sent()  # the hub has grown past the checkpoints
             at_command = await self._checkpoints()
-            code, output = await site.rewind(self._endpoints, *_REWIND)
+            code, output = await operations.rewind(self._endpoints, *_REWIND)
             named_us = dict(watch.recreated_us)
         self.recreation = Recreation(created_us, named_us, before, at_command, code, output)
         last = output.rpartition("\n")[2]
@@ -189,19 +189,19 @@ class HubEnds:
     @contextlib.asynccontextmanager
     async def _stopped(self) -> AsyncIterator[None]:
         try:
-            await site.stop(self._endpoints)
+            await operations.stop(self._endpoints)
             yield
         finally:
-            await site.start(self._endpoints)
+            await operations.start(self._endpoints)
 
     @contextlib.asynccontextmanager
     async def _isolated(self) -> AsyncIterator[None]:
-        await site.isolate(self._endpoints)
+        await operations.isolate(self._endpoints)
         isolated = await self._observer.until(lambda sample: sample.state == "isolated")
         try:
             yield
         finally:
-            await site.close(self._endpoints, isolated.generation)
+            await operations.close(self._endpoints, isolated.generation)
 
     async def _lose(self, *, all_of_them: bool) -> dict[str, int]:
         """Send events and let the first of them expire; return the hub's first kept numbers.

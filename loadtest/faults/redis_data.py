@@ -10,8 +10,8 @@ import redis.asyncio
 from redis.exceptions import OutOfMemoryError
 
 from loadtest.errors import StackError
-from loadtest.faults import site
 from loadtest.faults.outage import retrying_client
+from loadtest.target import operations
 from loadtest.target.endpoints import Endpoints
 
 APP_KEYS = "breakwater:*"
@@ -86,12 +86,12 @@ async def rewind_to_marks(endpoints: Endpoints) -> str:
     await asyncio.sleep(_NOTICE_SECONDS)
     options = ("--all", "--to-mark")
     try:
-        await site.stop(endpoints)
-        code, text = await site.rewind(endpoints, *options)
+        await operations.stop(endpoints)
+        code, text = await operations.rewind(endpoints, *options)
         if code != 0 and "--force" in text:
-            code, text = await site.rewind(endpoints, *options, "--force")
+            code, text = await operations.rewind(endpoints, *options, "--force")
     finally:
-        await site.start(endpoints)
+        await operations.start(endpoints)
     if code != 0:
         raise StackError(f"`processing rewind --to-mark` ended with {code}: {text}")
     return text.rpartition("\n")[2]
