@@ -98,9 +98,7 @@ async def open_poison_head(settings: Mapping[str, str]) -> AsyncIterator[PoisonH
     Raises:
         SettingsError, breaker.SettingsError: a setting is missing, unknown or out of bounds.
     """
-    async with AsyncExitStack() as opened:
-        wiring = Wiring(settings, opened)
-        await wiring.migration().ensure()
+    async with _migrated(settings) as wiring:
         yield PoisonHead(
             positions=HubPositions(await wiring.hub()),
             checkpoint=(await wiring.checkpoints()).read,
@@ -163,9 +161,7 @@ async def open_marks(settings: Mapping[str, str]) -> AsyncIterator[AppMarks]:
     Raises:
         SettingsError, breaker.SettingsError: a setting is missing, unknown or out of bounds.
     """
-    async with AsyncExitStack() as opened:
-        wiring = Wiring(settings, opened)
-        await wiring.migration().ensure()
+    async with _migrated(settings) as wiring:
         yield AppMarks(await wiring.marks(), wiring.parking_store(), wiring.connections.identity)
 
 
@@ -176,9 +172,7 @@ async def open_rewind(settings: Mapping[str, str]) -> AsyncIterator[Rewind]:
     Raises:
         SettingsError, breaker.SettingsError: a setting is missing, unknown or out of bounds.
     """
-    async with AsyncExitStack() as opened:
-        wiring = Wiring(settings, opened)
-        await wiring.migration().ensure()
+    async with _migrated(settings) as wiring:
         yield Rewind(
             RewindStores(
                 checkpoints=await wiring.checkpoints(),
@@ -213,9 +207,7 @@ async def open_lag(settings: Mapping[str, str]) -> AsyncIterator[HubLag]:
     Raises:
         SettingsError, breaker.SettingsError: a setting is missing, unknown or out of bounds.
     """
-    async with AsyncExitStack() as opened:
-        wiring = Wiring(settings, opened)
-        await wiring.migration().ensure()
+    async with _migrated(settings) as wiring:
         yield HubLag(await wiring.lag(), wiring.connections.identity.hub)
 
 
@@ -272,6 +264,15 @@ async def open_hub(
     """
     async with AsyncExitStack() as opened:
         yield await Wiring(settings, opened).hub(group=group)
+
+
+@asynccontextmanager
+async def _migrated(settings: Mapping[str, str]) -> AsyncIterator[Wiring]:
+    """Yield the wiring of an app whose data of version 0.1 is migrated."""
+    async with AsyncExitStack() as opened:
+        wiring = Wiring(settings, opened)
+        await wiring.migration().ensure()
+        yield wiring
 
 
 async def _redis_time(client: Client, key: str) -> float:
