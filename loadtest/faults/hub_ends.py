@@ -66,8 +66,8 @@ class Expiry:
         app_ran: whether the app ran, isolated, when the events expired.
         pending_seconds: the time from the loss until health named expired events, while the app was
             isolated; None if it did not.
-        exact_seconds: the time from the app's return until health named as many expired events as
-            the hub had lost; None if it did not.
+        exact_seconds: the time from the app's return until health first named as many expired
+            events as the hub had lost; None if health did not.
         health_said: the number that health named last.
     """
 
@@ -176,13 +176,11 @@ class HubEnds:
                 pending = None
                 if app_ran:
                     pending = await _seconds_until(watch, lambda health: bool(health.expired))
-            returned = time.monotonic()
+            returned_us = time.time_ns() // 1000
             self._release()
             await self._until_passed(begins)
-            exact = await _seconds_until(
-                watch, lambda health: sum(health.expired.values()) == self.expired, since=returned
-            )
-            said = sum(watch.latest.expired.values())
+            exact = await exact_seconds(watch, self.expired, returned_us=returned_us)
+            said = watch.latest.expired_count
         self.expiry = Expiry(begins, app_ran, pending, exact, said)
         return f"{self.expired} events, health says {said}"
 
@@ -286,6 +284,25 @@ class HubEnds:
                     _, partition, number, *_ = entry.decode().split(" ")
                     found.setdefault(partition, set()).add(int(number))
         return found
+
+
+async def exact_seconds(watch: HealthWatch, expired: int, *, returned_us: int) -> float | None:
+    """Return the seconds from the app's return until health first named this number of events.
+
+    The number is known only later, so the result may be longer than `NOTICE_SECONDS`.
+
+    Args:
+        watch: has recorded the reports since the app's return.
+        expired: the number of events that the hub has lost.
+        returned_us: the time of the app's return, microseconds by this machine's clock.
+
+    Returns:
+        None if the latest report has another number, and no report had this one in time.
+    """
+    left = max(0.0, NOTICE_SECONDS - (time.time_ns() // 1000 - returned_us) / 1e6)
+    if not await watch.until(lambda health: health.expired_count == expired, left):
+        return None
+    return max(0.0, (watch.expired_us[expired] - returned_us) / 1e6)
 
 
 async def _seconds_until(

@@ -42,6 +42,11 @@ class Health:
     expired: Mapping[str, int] = field(default_factory=dict)
     steps_back: bool = False
 
+    @property
+    def expired_count(self) -> int:
+        """Return the number of expired events of all partitions."""
+        return sum(self.expired.values())
+
     @classmethod
     def parse(cls, report: Mapping[str, Any], at_us: int) -> Self:
         """Read a report; fields that an older app does not have are empty."""
@@ -63,11 +68,13 @@ class HealthWatch:
     Attributes:
         latest: the latest report; before the first report its time is 0.
         recreated_us: partition → the time of the first report that said that its hub was recreated.
+        expired_us: number of expired events → the time of the first report with this number.
     """
 
     def __init__(self, state_dir: Path) -> None:
         self.latest = Health()
         self.recreated_us: dict[str, int] = {}
+        self.expired_us: dict[int, int] = {}
         self._state_dir = state_dir
         self._changed = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -100,11 +107,14 @@ class HealthWatch:
                     url = f"http://127.0.0.1:{hosts[turn % len(hosts)].port}/api/health"
                     # A host that starts, stops or was killed does not answer.
                     with contextlib.suppress(httpx.HTTPError, ValueError, KeyError):
-                        self._note((await client.get(url)).json())
+                        report = (await client.get(url)).json()
+                        self.note(Health.parse(report, time.time_ns() // 1000))
                 await asyncio.sleep(_POLL_SECONDS)
 
-    def _note(self, report: Mapping[str, Any]) -> None:
-        self.latest = Health.parse(report, time.time_ns() // 1000)
+    def note(self, report: Health) -> None:
+        """Record a report."""
+        self.latest = report
+        self.expired_us.setdefault(report.expired_count, report.at_us)
         for partition in self.latest.recreated:
             self.recreated_us.setdefault(partition, self.latest.at_us)
         self._changed.set()

@@ -80,7 +80,7 @@ class HubCheck:
         if clock is None:
             return []
         lines = []
-        if clock.named_seconds is None:
+        if _is_late(clock.named_seconds):
             lines.append(
                 f"health did not say within {NOTICE_SECONDS:g} s that the broker's clock was set "
                 "back"
@@ -142,12 +142,22 @@ class HubCheck:
                 f"health named {expiry.health_said} expired events {NOTICE_SECONDS:g} s after the "
                 f"app's return, expected {total}"
             )
-        if expiry.app_ran and expiry.pending_seconds is None:
+        elif _is_late(expiry.exact_seconds):
+            lines.append(
+                f"health named the {total} expired events {expiry.exact_seconds:.0f} s after the "
+                f"app's return, later than {NOTICE_SECONDS:g} s"
+            )
+        if expiry.app_ran and _is_late(expiry.pending_seconds):
             lines.append(
                 f"health named no expired event within {NOTICE_SECONDS:g} s while the circuit was "
                 "isolated"
             )
         return lines
+
+
+def _is_late(seconds: float | None) -> bool:
+    """Return whether health did not say something within the time that is allowed."""
+    return seconds is None or seconds > NOTICE_SECONDS
 
 
 def _consecutive(counters: Sequence[int]) -> bool:

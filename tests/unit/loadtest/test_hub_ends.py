@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loadtest.arguments import parse
-from loadtest.faults.hub_ends import ClockStep, Expiry, Recreation
-from loadtest.observe.health import Health
+from loadtest.faults.hub_ends import ClockStep, Expiry, Recreation, exact_seconds
+from loadtest.observe.health import Health, HealthWatch
 from loadtest.plan.chaos import FaultKind
 from loadtest.plan.chaos_settings import chaos_settings
 from loadtest.plan.hub_ends import draw_clock_back, draw_expired, draw_recreated_hub
@@ -226,6 +228,14 @@ def test_missing_event_that_the_hub_has_kept_is_lost() -> None:
             expiry(pending_seconds=None),
             "health named no expired event within 60 s while the circuit was isolated",
         ),
+        (
+            expiry(exact_seconds=61.0),
+            "health named the 8 expired events 61 s after the app's return, later than 60 s",
+        ),
+        (
+            expiry(pending_seconds=61.0),
+            "health named no expired event within 60 s while the circuit was isolated",
+        ),
     ],
 )
 def test_each_wrong_report_of_expired_events_is_found(hub: HubEvidence, line: str) -> None:
@@ -236,9 +246,21 @@ def test_clock_that_is_taken_for_a_recreated_hub_is_found() -> None:
     assert judged(HubEvidence(clock=ClockStep(3.0, frozenset()))).broken == ()
     [line] = judged(HubEvidence(clock=ClockStep(3.0, frozenset({"1"})))).broken
     assert line.startswith("health named partition 1 as that of a recreated hub")
-    assert judged(HubEvidence(clock=ClockStep(None, frozenset()))).broken == (
-        "health did not say within 60 s that the broker's clock was set back",
-    )
+    for seconds in (None, 61.0):
+        assert judged(HubEvidence(clock=ClockStep(seconds, frozenset()))).broken == (
+            "health did not say within 60 s that the broker's clock was set back",
+        )
+
+
+async def test_time_of_the_exact_number_is_that_of_the_first_report(tmp_path: Path) -> None:
+    """The number is known only later, when the app has handled the events behind the loss."""
+    watch, start_us = HealthWatch(tmp_path), time.time_ns() // 1000 - 100_000_000
+    assert await exact_seconds(watch, 8, returned_us=start_us) is None
+    for second, expired in ((30, 5), (70, 8), (90, 8)):
+        watch.note(Health(at_us=start_us + second * 1_000_000, expired={"0": expired}))
+    assert await exact_seconds(watch, 8, returned_us=start_us) == 70
+    assert await exact_seconds(watch, 8, returned_us=start_us + 80_000_000) == 0
+    assert await exact_seconds(watch, 5, returned_us=start_us) is None, "health says 8 by now"
 
 
 def test_run_without_expired_events_has_tested_nothing() -> None:
