@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from scripts.guarantees.breaking import SECONDS, Finding, broken, copied, failing
+from scripts.guarantees.breaking import SECONDS, Finding, broken, copied, run
 from scripts.guarantees.table import Row, problems, read
 
 ROOT = Path(__file__).parents[2]
@@ -65,8 +65,12 @@ def _break(rows: list[Row]) -> int:
     with copied(ROOT) as copy, Progress(console=console, transient=True) as progress:
         task = progress.add_task("tests without a broken line", total=len(rows) + 1)
         names = sorted({name for row in rows for name in row.tests})
-        if red := failing(copy, names, SECONDS * len(rows)):
-            console.print(f"These tests fail although no line is broken: {', '.join(sorted(red))}")
+        outcome = run(copy, names, SECONDS * len(rows))
+        for tests, what in ((outcome.failed, "fail"), (outcome.not_run, "do not run")):
+            if tests:
+                found = ", ".join(sorted(tests))
+                console.print(f"These tests {what} although no line is broken: {found}")
+        if outcome.failed or outcome.not_run:
             return 1
         findings = []
         for row in rows:
@@ -86,7 +90,12 @@ def _break(rows: list[Row]) -> int:
 def _result(finding: Finding) -> str:
     passed = [f"{name} passes with each line broken" for name in finding.survivors]
     harmless = [f"no test needs {line.file}: {line.code}" for line in finding.harmless]
-    return "\n".join(passed + harmless) or "fail, as they must"
+    not_run = [
+        f"{name} did not run with {line.file}: {line.broken}; only a failure shows that the test "
+        "needs the line"
+        for name, line in finding.not_run
+    ]
+    return "\n".join(passed + harmless + not_run) or "fail, as they must"
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts.guarantees.breaking import broken, copied, failing
+from scripts.guarantees.breaking import Outcome, broken, copied, run
 from scripts.guarantees.table import COLUMNS, Line, problems, read
 
 ROOT = Path(__file__).parents[3]
@@ -74,8 +74,70 @@ def test_broken_lines_that_tests_notice_and_that_they_do_not(project: Path) -> N
     with copied(project) as copy:
         finding = broken(copy, read(page)[0][0])
         assert not finding.holds
-        assert finding.survivors == ("test_adds_nothing",)
+        assert finding.survivors == ("tests/test_sums.py::test_adds_nothing",)
         assert [line.broken for line in finding.harmless] == ["two + one"]
         assert broken(copy, read(HEAD + GOOD)[0][0]).holds, "the lines are repaired"
-        (copy / "sums.py").write_text("def add(:\n")
-        assert failing(copy, ["test_adds"]) == {"test_adds"}, "a test that did not run has failed"
+
+
+FIXTURE = """\
+import pytest
+from sums import add
+
+@pytest.fixture
+def two():
+    yield add(1, 1)
+    assert add(1, 1) == {after}
+
+def test_adds(two):
+    assert two == {sum}
+"""
+
+
+@pytest.mark.parametrize(
+    "breaks",
+    [
+        pytest.param("def", id="the import fails"),
+        pytest.param("raise", id="the setup fails"),
+        pytest.param("import os; os._exit(1)", id="pytest crashes"),
+        pytest.param("import pytest; pytest.skip()", id="the test is skipped"),
+    ],
+)
+def test_test_that_did_not_run_has_noticed_nothing(project: Path, breaks: str) -> None:
+    (project / "tests" / "test_sums.py").write_text(FIXTURE.format(sum=2, after=2))
+    page = HEAD + GOOD.replace("`one + two` → `one - two`", f"`return one + two` → `{breaks}`")
+    with copied(project) as copy:
+        (row,) = read(page)[0]
+        finding = broken(copy, row)
+    assert not finding.holds
+    assert finding.not_run == (("tests/test_sums.py::test_adds", row.lines[0]),)
+    assert not finding.survivors
+    assert not finding.harmless
+
+
+def test_file_that_cannot_be_imported_does_not_stop_the_others(project: Path) -> None:
+    (project / "tests" / "test_other.py").write_text("import nothing\n\ndef test_more(): pass\n")
+    with copied(project) as copy:
+        outcome = run(copy, ["test_adds", "test_more"])
+    assert outcome == Outcome(not_run=frozenset({"tests/test_other.py::test_more"}))
+
+
+def test_failure_after_the_test_is_a_failure(project: Path) -> None:
+    """A fixture may check at its end what the test has left."""
+    (project / "tests" / "test_sums.py").write_text(FIXTURE.format(sum=2, after=3))
+    with copied(project) as copy:
+        outcome = run(copy, ["test_adds"])
+    assert outcome == Outcome(failed=frozenset({"tests/test_sums.py::test_adds"}))
+
+
+def test_test_that_hangs_has_failed(project: Path) -> None:
+    (project / "sums.py").write_text("def add(one, two):\n    while True: pass\n")
+    with copied(project) as copy:
+        outcome = run(copy, ["test_adds"], seconds=3)
+    assert outcome == Outcome(failed=frozenset({"tests/test_sums.py::test_adds"}))
+
+
+def test_test_with_one_name_in_two_files_must_fail_in_both(project: Path) -> None:
+    (project / "tests" / "test_other.py").write_text("def test_adds(): pass\n")
+    with copied(project) as copy:
+        finding = broken(copy, read(HEAD + GOOD)[0][0])
+    assert finding.survivors == ("tests/test_other.py::test_adds",)
