@@ -1,12 +1,23 @@
 """The hub's ends: compares a batch with its partition's progress, and with the hub where needed.
 
-A healthy batch begins right after the watermark and costs two comparisons. The hub is asked at the
-first batch of an instance, at an event that the progress does not explain, and at a gap.
+A healthy batch begins right after the watermark. The check of such a batch compares its
+enqueued times, and waits for nothing. A batch waits for an answer of the hub
+
+- at the first batch of an instance, and at the first batch of a partition without progress,
+- at an event that the progress does not explain, and at a gap,
+- after a pause of more than `PAUSE_SECONDS` between the enqueued times of a partition's events,
+  unless the hub was asked within that time,
+- if the hub was last asked more than `IDLE_SECONDS` ago.
+
+In addition, a batch asks in the background if the hub was last asked more than `FRESH_SECONDS` ago.
+The last two waits and the background requests only notice a recreated hub early. If such a request
+fails or times out, the batch continues with the known time of creation.
 """
 
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
@@ -32,6 +43,8 @@ PAUSE_SECONDS = 5.0
 
 It takes longer to delete a hub, to create it again and to send as many events as before. The first
 batch after such a pause waits for an answer of the hub that is no older than this."""
+PAUSE_ANSWER_SECONDS = 1.0
+"""Time for which the first batch after such a pause waits for the answer, and then continues."""
 STEP_MS = 1000
 """Least step back of the broker's clock that is reported; a failover moves the clock a little."""
 UNEXPLAINED_SECONDS = 15.0
@@ -50,6 +63,7 @@ class HubEnds:
         checkpoint: reads the host's checkpoint of a partition.
         expired: called with a partition and the number of its events that have expired, by the
             instance that has recorded the gap.
+        pause_answer_seconds: time for which a batch after a pause waits for an answer of the hub.
         clock: returns seconds that never decrease.
     """
 
@@ -61,6 +75,7 @@ class HubEnds:
         gaps: GapStore,
         checkpoint: Callable[[str], Awaitable[Checkpoint | None]],
         expired: Callable[[Source, int], None] = lambda _source, _count: None,
+        pause_answer_seconds: float = PAUSE_ANSWER_SECONDS,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._answers = answers
@@ -68,13 +83,14 @@ class HubEnds:
         self._gaps = gaps
         self._checkpoint = checkpoint
         self._expired = expired
+        self._pause_answer_seconds = pause_answer_seconds
         self._clock = clock
         # The place of the last checked batch of each partition: a batch can run again and again.
         self._checked: dict[Source, tuple[int, Mark | None]] = {}
         self._unexplained: dict[Source, float] = {}
 
     def accepts(self, source: Source, progress: Progress, events: Sequence[Event]) -> bool:
-        """Return whether a batch needs no check; costs nothing but comparisons.
+        """Return whether a batch needs no check; waits for nothing, but may ask in the background.
 
         Args:
             source: the batch's partition.
@@ -93,7 +109,7 @@ class HubEnds:
         if _follows_a_pause(watermark, events) and self._answers.lacks(PAUSE_SECONDS):
             return False
         if watermark is not None and first == watermark.sequence_number + 1:
-            times = [each.enqueued_ms for each in events]
+            times = [each.enqueued_ms for each in events]  # a sort is faster than `_step_back`
             if times[0] >= watermark.enqueued_ms and times == sorted(times):
                 return True
             if _step_back(watermark, events)[0] < STEP_MS:
@@ -116,19 +132,24 @@ class HubEnds:
             StorageUnavailableError: the hub, Redis or the checkpoint's container did not answer.
         """
         first, watermark = events[0].sequence_number, progress.watermark
-        await self._refresh(paused=_follows_a_pause(watermark, events))
+        is_new = watermark is None and not progress.created_ms
+        if is_new:  # a time that was read before the delivery could be a deleted hub's
+            created_ms = await self._answers.created_now()
+        else:
+            await self._refresh(paused=_follows_a_pause(watermark, events))
+            created_ms = self._answers.created_ms
         base = None if watermark is None else watermark.sequence_number
         examines = self._clock() >= self._unexplained.get(source, 0.0)
         checkpoint = None
         if base is None or (first > base + 1 and examines):
             checkpoint = await self._read_checkpoint(source)
-            if checkpoint is not None and not checkpoint.is_older_than(self._answers.created_ms):
+            if checkpoint is not None and not checkpoint.is_older_than(created_ms):
                 base = max(checkpoint.sequence_number, -1 if base is None else base)
         gap = base is not None and first > base + 1 and examines
         odd = any(is_odd(progress, event) for event in events)
-        if gap or odd or progress.created_ms != self._answers.created_ms:
-            if watermark is None and not progress.created_ms and checkpoint is None:
-                await self._note_first(source)
+        if gap or odd or progress.created_ms != created_ms:
+            if is_new and checkpoint is None:
+                await self._progress.note_created(source, created_ms)
             else:
                 hub = await self._answers.facts(source.partition)
                 verdict = self._verdict(source, progress, events, hub, checkpoint)
@@ -152,25 +173,21 @@ class HubEnds:
         return False
 
     async def _refresh(self, *, paused: bool) -> None:
-        """Learn the time of creation if it is unknown, or was asked too long ago."""
-        if (
-            self._answers.created_ms
-            and self._answers.age <= IDLE_SECONDS
-            and not (paused and self._answers.lacks(PAUSE_SECONDS))
-        ):
-            return
+        """Ask for the time of creation if it is unknown, or was asked too long ago."""
+        seconds = math.inf
+        if self._answers.created_ms:
+            if self._answers.overdue:  # an earlier batch has waited for this request long enough
+                return
+            if self._answers.age <= IDLE_SECONDS:
+                if not (paused and self._answers.lacks(PAUSE_SECONDS)):
+                    return
+                seconds = self._pause_answer_seconds
         try:
-            await self._answers.created()
+            await self._answers.created(seconds=seconds)
         except StorageUnavailableError as error:
             if not self._answers.created_ms:
                 raise
             logger.debug("The hub's time of creation is asked again later: %s", error)
-
-    async def _note_first(self, source: Source) -> None:
-        """Store the time of creation for a partition that has neither progress nor a checkpoint."""
-        if self._answers.age > 1.0:
-            await self._answers.created()  # later, an outdated time would look like another hub
-        await self._progress.note_created(source, self._answers.created_ms)
 
     async def _read_checkpoint(self, source: Source) -> Checkpoint | None:
         try:

@@ -15,6 +15,8 @@ from processing.partitions.recreated import HubFacts
 
 ANSWER_SECONDS = 10.0
 """Time for which a batch waits for an answer of the hub; then the batch holds."""
+REQUEST_SECONDS = 60.0
+"""Time after which a request without an answer is cancelled; the next caller asks again."""
 FRESH_SECONDS = 15.0
 """Age of the known time of creation from which a batch asks again in the background."""
 
@@ -33,13 +35,15 @@ class Hub(Protocol):
 class HubAnswers:
     """The answers of one hub to one instance.
 
-    A request that times out is not cancelled, because a cancelled request leaves its connection
-    open. The next caller waits for the same request.
+    A caller that times out does not cancel its request, because a cancelled request leaves its
+    connection open. The next caller waits for the same request. A request that hangs is cancelled
+    in the end, and the next caller asks again.
 
     Args:
         hub: the management of the hub.
         created: the time of the hub's creation, which the survey also reads; None: a new one.
         seconds: time for which a caller waits for an answer.
+        request_seconds: time after which a request without an answer is cancelled.
         clock: returns seconds that never decrease.
     """
 
@@ -49,12 +53,16 @@ class HubAnswers:
         created: HubCreated | None = None,
         *,
         seconds: float = ANSWER_SECONDS,
+        request_seconds: float = REQUEST_SECONDS,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._hub = hub
         self._seconds = seconds
+        self._request_seconds = request_seconds
         self._clock = clock
         self._asking: dict[str, asyncio.Task[None]] = {}
+        self._overdue: set[str] = set()
+        self._answered_ms = 0
         self._ranges: dict[str, HubRange] = {}
         self._asked = -math.inf
         self._created = created or HubCreated(hub.created_ms, clock=clock)
@@ -79,14 +87,33 @@ class HubAnswers:
             self._clock() - self._asked > seconds or "" in self._asking
         )
 
-    async def created(self) -> int:
+    @property
+    def overdue(self) -> bool:
+        """True if a caller has timed out on the pending request for the time of creation."""
+        return "" in self._overdue
+
+    async def created(self, *, seconds: float = math.inf) -> int:
         """Ask for the time of creation; callers at the same time share one request.
+
+        Args:
+            seconds: time for which this caller waits, at most the time for all callers.
 
         Raises:
             StorageUnavailableError: the hub did not answer in time.
         """
-        await self._answer(self._ask("", self._read_created))
-        return self.created_ms
+        self._ask("", self._read_created)
+        await self._answer("", min(seconds, self._seconds))
+        return self._answered_ms
+
+    async def created_now(self) -> int:
+        """Ask for the time of creation, not earlier than this call.
+
+        Raises:
+            StorageUnavailableError: the hub did not answer in time.
+        """
+        if "" in self._asking:  # its answer may be older than the caller's batch
+            await self._answer("", self._seconds)
+        return await self.created()
 
     def refresh(self) -> None:
         """Ask for the time of creation in the background."""
@@ -98,16 +125,16 @@ class HubAnswers:
         Raises:
             StorageUnavailableError: the hub did not answer in time.
         """
-        for pending in (self._asking.get(""), self._asking.get(partition)):
-            if pending is not None:  # its answer may be older than the caller's batch
-                await self._answer(pending)
+        if partition in self._asking:  # its answer may be older than the caller's batch
+            await self._answer(partition, self._seconds)
 
         async def read_range() -> None:
             self._ranges[partition] = await self._hub.range(partition)
 
         # The range is asked last, so that it does not belong to an earlier hub.
-        created_ms = await self.created()
-        await self._answer(self._ask(partition, read_range))
+        created_ms = await self.created_now()
+        self._ask(partition, read_range)
+        await self._answer(partition, self._seconds)
         return HubFacts(created_ms, self._ranges[partition])
 
     async def aclose(self) -> None:
@@ -119,29 +146,38 @@ class HubAnswers:
 
     async def _read_created(self) -> None:
         self._asked = self._clock()
-        self._created.note(await self._hub.created_ms())
+        self._answered_ms = await self._hub.created_ms()
+        self._created.note(self._answered_ms)
 
-    def _ask(self, name: str, question: Callable[[], Awaitable[None]]) -> asyncio.Task[None]:
-        asking = self._asking.get(name)
-        if asking is None:
+    def _ask(self, name: str, question: Callable[[], Awaitable[None]]) -> None:
+        if name not in self._asking:
 
             async def ask() -> None:
                 try:
-                    await question()
+                    async with asyncio.timeout(self._request_seconds):
+                        await question()
+                except TimeoutError as error:
+                    raise _unanswered(self._request_seconds) from error
                 finally:
                     del self._asking[name]
+                    self._overdue.discard(name)
 
             asking = self._asking[name] = asyncio.create_task(ask(), name="processing-hub")
             asking.add_done_callback(_retrieve)
-        return asking
 
-    async def _answer(self, asking: asyncio.Task[None]) -> None:
-        await asyncio.wait({asking}, timeout=self._seconds)
+    async def _answer(self, name: str, seconds: float) -> None:
+        asking = self._asking[name]
+        await asyncio.wait({asking}, timeout=seconds)
         if not asking.done():
-            raise StorageUnavailableError(f"event hub: no answer within {self._seconds:g} s")
+            self._overdue.add(name)
+            raise _unanswered(seconds)
         if asking.cancelled():
             raise StorageUnavailableError("event hub: the request was cancelled")
         asking.result()
+
+
+def _unanswered(seconds: float) -> StorageUnavailableError:
+    return StorageUnavailableError(f"event hub: no answer within {seconds:g} s")
 
 
 def _retrieve(asking: asyncio.Task[None]) -> None:

@@ -29,7 +29,7 @@ class MemoryHub:
         first: sequence number of the first retained event.
         asked: number of requests by kind.
         away: whether requests fail.
-        answering: requests wait until this is set.
+        answering: requests wait until this is set; the time of creation is that of the request.
     """
 
     def __init__(self) -> None:
@@ -56,9 +56,15 @@ class MemoryHub:
             self.events.append(event(number, f"k{number}", enqueued_ms=self.now_ms))
         return self.events[start:]
 
+    def answer_new_requests(self) -> None:
+        """Answer the requests that begin from now on; requests that hang continue to hang."""
+        self.answering = asyncio.Event()
+        self.answering.set()
+
     async def created_ms(self) -> int:
+        created = self.created
         await self._answer("created")
-        return self.created
+        return created
 
     async def range(self, _partition: str) -> HubRange:
         await self._answer("range")
@@ -88,7 +94,13 @@ class HubRig:
         self.expired: list[tuple[Source, int]] = []
         self.seconds = 0.0
 
-    def ends(self, *, answer_seconds: float = 10.0) -> HubEnds:
+    def ends(
+        self,
+        *,
+        answer_seconds: float = 10.0,
+        request_seconds: float = 60.0,
+        pause_answer_seconds: float = 1.0,
+    ) -> HubEnds:
         """Return the checks of a new instance."""
 
         async def checkpoint(partition: str) -> Checkpoint | None:
@@ -97,11 +109,14 @@ class HubRig:
 
         clock: Callable[[], float] = lambda: self.seconds  # noqa: E731
         return HubEnds(
-            HubAnswers(self.hub, seconds=answer_seconds, clock=clock),
+            HubAnswers(
+                self.hub, seconds=answer_seconds, request_seconds=request_seconds, clock=clock
+            ),
             progress=self.progress,
             gaps=self.gaps,
             checkpoint=checkpoint,
             expired=lambda source, count: self.expired.append((source, count)),
+            pause_answer_seconds=pause_answer_seconds,
             clock=clock,
         )
 

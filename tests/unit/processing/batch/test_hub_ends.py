@@ -17,7 +17,7 @@ from processing.identity import Source
 from processing.monitoring.clock_steps import clock_warnings
 from processing.partitions.lag import PartitionLag
 from processing.progress.memory import MemoryProgressStore
-from processing.progress.store import Mark
+from processing.progress.store import Mark, Progress
 from tests.support.processing.events import SOURCE, batch
 from tests.support.processing.hub_rig import HubRig
 from tests.support.processing.processor_rig import Rig, open_rig
@@ -33,7 +33,7 @@ class World(HubRig):
 
     @asynccontextmanager
     async def instance(
-        self, *, answer_seconds: float = 10.0, **settings: Any
+        self, *, answer_seconds: float = 10.0, request_seconds: float = 60.0, **settings: Any
     ) -> AsyncIterator[Rig]:
         """Open an instance that has not asked the hub yet."""
         assert isinstance(self.progress, MemoryProgressStore)
@@ -41,7 +41,7 @@ class World(HubRig):
         async def handle(each: Event) -> None:
             self.handled.append((each.sequence_number, each.enqueued_ms))
 
-        ends = self.ends(answer_seconds=answer_seconds)
+        ends = self.ends(answer_seconds=answer_seconds, request_seconds=request_seconds)
         async with open_rig(handle, progress=self.progress, settings=settings, ends=ends) as rig:
             yield rig
 
@@ -472,6 +472,87 @@ async def test_slow_answer_holds_the_batch_for_a_bounded_time(world: World) -> N
         world.hub.answering.set()
         await world.run(rig, events)
     assert world.times(events) == [1] * 5
+
+
+async def test_request_that_hangs_is_replaced(world: World) -> None:
+    """The hub lost the first request; the next request is answered."""
+    world.hub.answering.clear()
+    events = world.hub.append(5)
+    async with world.instance(request_seconds=1e-3, hold_seconds=1e-9) as rig:
+        with pytest.raises(StorageUnavailableError, match=r"no answer within 0\.001 s"):
+            await rig.processor.process(batch(events))
+        world.hub.answer_new_requests()
+        async with asyncio.timeout(5):
+            await world.run(rig, events)
+    assert world.times(events) == [1] * 5
+
+
+async def test_request_that_hangs_delays_one_healthy_batch_only(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Later batches do not wait for the same request, because the hub's creation is known."""
+    caplog.set_level(logging.DEBUG, "processing.batch.hub_ends")
+    async with world.instance(answer_seconds=1e-3) as rig:
+        await world.run(rig, world.hub.append(5))
+        world.hub.answering.clear()
+        for _ in range(5):
+            world.seconds += 40
+            await world.run(rig, world.hub.append(5))
+        assert caplog.text.count("no answer within 0.001 s") == 1
+        assert world.hub.asked["created"] == 2
+        world.hub.answering.set()
+        await world.run(rig, world.hub.append(5))
+        world.hub.recreate()
+        world.hub.append(35)
+        world.seconds += 40
+        with pytest.raises(RecreatedHubError):
+            await world.run(rig, world.hub.append(5))
+    assert len(world.handled) == 35
+
+
+async def test_batch_after_a_pause_waits_for_a_short_time(world: World) -> None:
+    """A hub that does not answer delays the batch only briefly, because its creation is known."""
+    ends = world.ends(answer_seconds=60, pause_answer_seconds=1e-3)
+    before = world.hub.append(5)
+    await ends.settle(SOURCE, await world.progress.load(SOURCE), before)
+    progress = replace(await world.progress.load(SOURCE), watermark=mark_of(before[-1]))
+    world.hub.now_ms += 6000
+    world.seconds += 6
+    after = world.hub.append(5)
+    world.hub.answering.clear()
+    assert not ends.accepts(SOURCE, progress, after)
+    async with asyncio.timeout(5):
+        assert not await ends.settle(SOURCE, progress, after)
+    assert world.hub.asked["created"] == 2
+    world.hub.answering.set()
+
+
+@pytest.mark.parametrize("refresh", ["hangs", "has failed"])
+async def test_new_partition_stores_the_creation_of_the_present_hub(
+    world: World, refresh: str
+) -> None:
+    """The known time of creation is the deleted hub's, which was asked a moment ago."""
+    ends, other = world.ends(), Source(SOURCE.identity, "1")
+    before = world.hub.append(5)
+    await ends.settle(SOURCE, await world.progress.load(SOURCE), before)
+    progress = replace(await world.progress.load(SOURCE), watermark=mark_of(before[-1]))
+    world.seconds += 16
+    if refresh == "hangs":
+        world.hub.answering.clear()
+    world.hub.away = refresh == "has failed"
+    asked = world.hub.asked["created"]
+    assert ends.accepts(SOURCE, progress, world.hub.append(5))
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert world.hub.asked["created"] == asked + 1
+    world.hub.away = False
+    world.hub.recreate()
+    settling = asyncio.create_task(ends.settle(other, Progress(), world.hub.append(5)))
+    for _ in range(5):
+        await asyncio.sleep(0)
+    world.hub.answering.set()
+    assert not await settling
+    assert (await world.progress.load(other)).created_ms == world.hub.created
 
 
 async def test_hub_that_stops_answering_does_not_hold_healthy_batches(
