@@ -1,0 +1,67 @@
+"""One message of the poison queue, as the index knows it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Self
+
+from processing.identity import Source
+from processing.poison.message import PoisonMessage
+
+TEXT_BYTES = 8 * 1024
+"""Longest message that the index repeats, in bytes of compressed JSON."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """Why events were poisoned; the counts of the queue are by cause.
+
+    Attributes:
+        error: the error's dotted type.
+        handler: the handler's name.
+    """
+
+    error: str
+    handler: str
+
+
+@dataclass(frozen=True, slots=True)
+class IndexEntry:
+    """A message of the queue.
+
+    Attributes:
+        name: the queue's message id.
+        receipt: the latest pop receipt that this app knows. A call with this receipt succeeds only
+            if nobody has received or changed the message since, so `message` is then what the
+            queue contains.
+        where: the storage account: "" for the app's, "host" for the host's.
+        message: the message as the queue contains it; a claim check if it is large. Its body is
+            None if `is_whole` is false.
+        is_whole: whether `message` is complete. The index leaves out the body of a message that is
+            longer than `TEXT_BYTES` when it is compressed.
+    """
+
+    name: str
+    receipt: str
+    message: PoisonMessage
+    where: str = ""
+    is_whole: bool = True
+
+    @property
+    def source(self) -> Source:
+        """The partition of the event."""
+        return self.message.source
+
+    @property
+    def order(self) -> tuple[int, int]:
+        """The event's place among the events of its partition: time in milliseconds, and number."""
+        return self.message.enqueued_ms, self.message.sequence_number
+
+    @property
+    def cause(self) -> Cause:
+        """Why the event was poisoned."""
+        return Cause(self.message.error.type, self.message.handler)
+
+    def with_receipt(self, receipt: str) -> Self:
+        """Return the entry with a later receipt."""
+        return replace(self, receipt=receipt)
