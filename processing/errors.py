@@ -17,6 +17,7 @@ ProcessingError
 ├── ParkedEventsLostError       Redis has lost parked events; an operator must rewind
 ├── RecreatedHubError           the hub was recreated; an operator must rewind
 ├── BodyLostError               the blob with an event's body was deleted or replaced
+├── RedriveRunningError         another redrive of all events is running
 ├── OtherAppError               the event belongs to another app; a tool leaves it alone
 ├── BodyMissingError            a message without its body must not overwrite its blob
 ├── OwnershipLostError          another instance owns the partition now
@@ -146,6 +147,10 @@ class RecreatedHubError(ProcessingError):
 
 class BodyLostError(ProcessingError):
     """An error for an event whose blob was deleted or replaced; a retry does not help."""
+
+
+class RedriveRunningError(ProcessingError):
+    """An error for a redrive of all events while another one is running; nothing is replayed."""
 
 
 class OtherAppError(ProcessingError):

@@ -53,6 +53,8 @@ from processing.poison.queue import PoisonReader
 from processing.poison.storage_queue import StoragePoisonQueue, StoragePoisonReader
 from processing.poison.two_accounts import ClaimChecksOfTwo, PoisonReaderOfTwo
 from processing.progress.redis import RedisProgressStore
+from processing.redrive.redis_run_store import RedisRunStore
+from processing.redrive.runs import RedriveRuns
 from processing.settings import ConnectionSettings, ProcessingSettings
 from processing.storage.clients import StorageClients
 
@@ -196,6 +198,11 @@ class Wiring(CircuitWiring):
     async def poison(self) -> StoragePoisonQueue:
         """Return the poison queue to write to."""
         return StoragePoisonQueue(await self.queue(), await self.claims())
+
+    def redrive_runs(self) -> RedriveRuns:
+        """Return the running redrives of the app."""
+        identity, seconds = self.connections.identity, self.breaking.store_timeout_seconds
+        return RedriveRuns(RedisRunStore(self.redis, identity, timeout_seconds=seconds))
 
     async def poison_reader(self) -> PoisonReader:
         """Return the poison queue to read from."""

@@ -41,6 +41,11 @@ def found_dead_key(identity: Identity) -> str:
     return f"breakwater:{{{identity}}}:found-dead"
 
 
+def redrives_key(identity: Identity) -> str:
+    """Return the key of the app's running redrives."""
+    return f"breakwater:{{{identity}}}:redrives"
+
+
 def hub_keys(identity: Identity) -> list[str]:
     """Return the keys of the hub that was last observed, and of the hub's changes."""
     prefix = f"breakwater:{{{identity}}}:hub"
