@@ -101,6 +101,11 @@ def _add_up(up: argparse.ArgumentParser) -> None:
         help="do not start the operator console; the workflow then cannot ask for an approval",
     )
     up.add_argument(
+        "--redis-replica",
+        action="store_true",
+        help="start a replica of Redis, and a proxy in front of both that imitates failovers",
+    )
+    up.add_argument(
         "--grid-retry-scale",
         type=_scale,
         default=1.0,
@@ -167,6 +172,7 @@ def _up(
         partitions=args.partitions,
         settings=settings,
         console=args.console,
+        redis_replica=args.redis_replica,
         cloud_arguments=(
             *("--grid-retry-scale", str(args.grid_retry_scale)),
             *("--workflow-retry-scale", str(args.workflow_retry_scale)),

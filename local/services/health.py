@@ -10,14 +10,15 @@ from typing import Any, Literal, Self
 
 from local.services.ports import LOOPBACK
 
-ProbeKind = Literal["redis", "http", "http-any"]
+ProbeKind = Literal["redis", "redis-linked", "http", "http-any"]
 
 
 @dataclass(frozen=True)
 class Probe:
     """One request to one port; plain data, so that `status` can repeat a recorded probe.
 
-    The kind `redis` expects +PONG (not -LOADING), `http` expects a 200 from `path`, and `http-any`
+    The kind `redis` expects +PONG (not -LOADING), `redis-linked` a primary or a replica that has
+    its primary's data, `http` expects a 200 from `path`, and `http-any`
     expects any HTTP answer: Azurite rejects unsigned requests, and a probe has no key.
     """
 
@@ -65,6 +66,19 @@ async def _redis(probe: Probe) -> bool:
     return (await _exchange(probe.port, b"PING\r\n")).startswith(b"+PONG")
 
 
+async def _redis_linked(probe: Probe) -> bool:
+    reader, writer = await asyncio.open_connection(LOOPBACK, probe.port)
+    try:
+        writer.write(b"INFO replication\r\nQUIT\r\n")
+        await writer.drain()
+        answer = await reader.read()
+    finally:
+        writer.close()
+        with contextlib.suppress(OSError):
+            await writer.wait_closed()
+    return b"role:master" in answer or b"master_link_status:up" in answer
+
+
 async def _http_status(probe: Probe) -> int:
     head = f"GET {probe.path} HTTP/1.1\r\nHost: {LOOPBACK}:{probe.port}\r\nConnection: close\r\n"
     line = await _exchange(probe.port, head.encode() + b"\r\n")
@@ -82,6 +96,7 @@ async def _http_any(probe: Probe) -> bool:
 
 _ASK: dict[ProbeKind, Callable[[Probe], Coroutine[Any, Any, bool]]] = {
     "redis": _redis,
+    "redis-linked": _redis_linked,
     "http": _http,
     "http-any": _http_any,
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 from local.services.health import Probe
@@ -52,11 +53,11 @@ def redis_arguments(port: int, directory: Path) -> list[str]:
     ]
 
 
-def redis_service(port: int, directory: Path) -> Service:
-    """Return the Redis service; `directory` must exist."""
+def redis_service(port: int, directory: Path, arguments: Sequence[str] = ()) -> Service:
+    """Return the Redis service; `directory` must exist, and `arguments` are added."""
     return Service(
         name="redis",
-        command=(find_redis_server(), *redis_arguments(port, directory)),
+        command=(find_redis_server(), *redis_arguments(port, directory), *arguments),
         ports={"redis": port},
         probes=(Probe("redis", port),),
     )

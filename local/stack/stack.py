@@ -7,14 +7,15 @@ import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from local.services.azurite import APP_ACCOUNT, azurite_service, storage_connection_string
 from local.services.cloud import SITE_PATH, TOPIC, cloud_service
 from local.services.console import console_service
 from local.services.event_hubs import event_hub_connection, event_hubs_service
-from local.services.ports import LOOPBACK, PortChoice
+from local.services.ports import LOOPBACK, PortChoice, free_port
 from local.services.redis import redis_service, redis_url
+from local.services.redis_pair import REPLICATION, proxy_service, replica_service
 from local.services.service import Service
 from local.settings_file import app_settings
 from local.state_directory import StateDirectory
@@ -22,7 +23,11 @@ from local.state_directory import StateDirectory
 
 @dataclass(frozen=True)
 class StackOptions:
-    """The options of `up`."""
+    """The options of `up`.
+
+    Attributes:
+        redis_replica: whether Redis has a replica, and a proxy has the address of both.
+    """
 
     directory: StateDirectory
     settings_file: Path
@@ -30,6 +35,7 @@ class StackOptions:
     partitions: int = 4
     settings: Mapping[str, str] = field(default_factory=dict, repr=False)
     console: bool = True
+    redis_replica: bool = False
     cloud_arguments: tuple[str, ...] = ()
 
 
@@ -60,6 +66,41 @@ class Stack:
     values: dict[str, str] = field(repr=False)
 
 
+@dataclass(frozen=True)
+class RedisPair:
+    """A replica of Redis, and the proxy; all three take free ports.
+
+    Attributes:
+        port: the port of the proxy.
+        services: the replica and the proxy.
+        endpoints: the addresses of the two servers and of the proxy's control port.
+    """
+
+    port: int
+    services: tuple[Service, ...]
+    endpoints: dict[str, Any]
+
+    @classmethod
+    def choose(cls, ports: Mapping[str, int], data: Path) -> Self:
+        """Choose the ports, and create the replica's directory."""
+        primary, taken = ports["redis"], list(ports.values())
+        for _ in range(3):
+            taken.append(free_port(avoid=taken))
+        replica, proxy, control = taken[-3:]
+        (data / "redis-replica").mkdir()
+        return cls(
+            proxy,
+            (
+                replica_service(replica, data / "redis-replica", primary),
+                proxy_service(proxy, control, (primary, replica)),
+            ),
+            {
+                "redis_servers": [redis_url(primary), redis_url(replica)],
+                "redis_proxy_control_url": f"http://{LOOPBACK}:{control}",
+            },
+        )
+
+
 def compose(options: StackOptions, keys: Secrets, supervisor_pid: int) -> Stack:
     """Choose ports, create directories and describe the services without starting them.
 
@@ -70,13 +111,15 @@ def compose(options: StackOptions, keys: Secrets, supervisor_pid: int) -> Stack:
     ports = options.ports.resolve()
     data = options.directory.data
     (data / "redis").mkdir(parents=True)
+    pair = RedisPair.choose(ports, data) if options.redis_replica else None
+    address = redis_url(ports["redis"] if pair is None else pair.port)
     cloud_url = f"http://{LOOPBACK}:{ports['cloud']}"
     console_url = f"http://{LOOPBACK}:{ports['console']}"
     values = app_settings(
         storage=storage_connection_string(ports),
         app_storage=storage_connection_string(ports, APP_ACCOUNT),
         event_hub=event_hub_connection(ports["event-hubs"], keys.event_hub_key),
-        redis_url=redis_url(ports["redis"]),
+        redis_url=address,
         topic_endpoint=f"{cloud_url}/topics/{TOPIC}/api/events",
         topic_key=keys.topic_key,
         function_app_url=f"{cloud_url}{SITE_PATH}",
@@ -86,7 +129,8 @@ def compose(options: StackOptions, keys: Secrets, supervisor_pid: int) -> Stack:
     console = console_service(ports["console"], token=keys.console_token, app_settings=values)
     services = (
         azurite_service(ports, data / "azurite"),
-        redis_service(ports["redis"], data / "redis"),
+        redis_service(ports["redis"], data / "redis", () if pair is None else REPLICATION),
+        *(() if pair is None else pair.services),
         *((console,) if options.console else ()),
         event_hubs_service(
             ports["event-hubs"],
@@ -106,7 +150,8 @@ def compose(options: StackOptions, keys: Secrets, supervisor_pid: int) -> Stack:
         ),
     )
     endpoints = {
-        "redis_url": redis_url(ports["redis"]),
+        "redis_url": address,
+        **({} if pair is None else pair.endpoints),
         "storage_connection_string": storage_connection_string(ports),
         # Without a value in the settings, the app uses the host's account.
         "app_storage_connection_string": values["BreakwaterStorage"]

@@ -6,6 +6,7 @@ import contextlib
 import signal
 import subprocess
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import redis
@@ -21,11 +22,15 @@ class Server:
     Args:
         directory: the server's files.
         program: path of a server binary; None for the one that all tests use.
+        arguments: further arguments of the server.
     """
 
-    def __init__(self, directory: Path, program: str | None = None) -> None:
+    def __init__(
+        self, directory: Path, program: str | None = None, *, arguments: Sequence[str] = ()
+    ) -> None:
         self.port = free_port()
         self.program = program or find_redis_server()
+        self.arguments = tuple(arguments)
         self.directory = directory
         self.process: subprocess.Popen[bytes] | None = None
         self.url = f"redis://127.0.0.1:{self.port}/0"
@@ -36,7 +41,7 @@ class Server:
                 file.unlink()
         with (self.directory / "redis.log").open("ab") as log:
             self.process = subprocess.Popen(
-                [self.program, *redis_arguments(self.port, self.directory)],
+                [self.program, *redis_arguments(self.port, self.directory), *self.arguments],
                 stdout=log,
                 stderr=log,
             )
