@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field
 from typing import Annotated, ClassVar
 
@@ -10,15 +9,14 @@ from breaker.configuration.errors import ConfigurationError
 from breaker.configuration.fields import Bounds, Each, MinLength, NonEmpty, Secret
 from breaker.configuration.settings import Settings
 from console.errors import ConsoleSettingsError
-
-_ORIGIN = re.compile(r"https?://[^/?#\s]+")
+from console.origins import Origin
 
 
 def _origin(text: str) -> str:
-    origin = text.lower().rstrip("/")
-    if not _ORIGIN.fullmatch(origin):
-        raise ValueError("https://host[:port]")
-    return origin
+    try:
+        return str(Origin.parse(text.rstrip("/")))
+    except ValueError:
+        raise ValueError("https://host[:port]") from None
 
 
 type _LowerCase = Annotated[tuple[str, ...], Each(str.lower)]

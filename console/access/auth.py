@@ -11,7 +11,7 @@ import hashlib
 import hmac
 import math
 from dataclasses import dataclass
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlencode
 
 from starlette.datastructures import QueryParams
 from starlette.requests import HTTPConnection, Request
@@ -19,18 +19,18 @@ from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
+from console.access.operator_name import header_text, operator_name
 from console.access.revoked_sessions import RevokedSessions
 from console.access.session import Sessions
+from console.origins import Origin
 from console.settings import ConsoleSettings
-from console.web.requests import text_in
+from console.web.requests import line_in
 from console.web.responses import ApiResponse
 from console.web.websocket_close import FOREIGN, UNKNOWN, refuse
 
 PUBLIC_PATHS = frozenset({"/healthz", "/login"})
 PUBLIC_PREFIX = "/static/login."
-PRINCIPAL = "x-ms-client-principal-name"
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
-NAME_CHARS = 64
 LINK_NAMES = ("circuit", "generation")
 LINK_CHARS = 64
 
@@ -115,7 +115,7 @@ class Auth:
             kind, _, token = header.partition(" ")
             same = self._token.matches(token.strip())
             return Caller() if same and kind.lower() == "bearer" else None
-        if self._easy_auth and (name := _operator(connection.headers.get(PRINCIPAL, ""))):
+        if self._easy_auth and (name := operator_name(connection.headers)):
             return Caller(name, self._sessions.csrf(f"easy-auth:{name}"))
         session = self._sessions.read(connection.cookies.get(self._sessions.cookie, ""))
         if session is None or session.id in self._revoked:
@@ -147,14 +147,13 @@ class Auth:
         If the console is reached over https, an http origin does not belong to the console, because
         an attacker on the network can change pages that are sent over http.
         """
-        origin = origin.lower()
         try:
-            parts = urlsplit(origin)
+            found = Origin.parse(header_text(origin))
         except ValueError:
             return False
-        schemes = {"https"} if secure else {"http", "https"}
-        own = parts.scheme in schemes and bool(host) and parts.netloc == host.lower()
-        return own or origin in self._origins
+        if str(found) in self._origins:
+            return True
+        return (found.scheme == "https" or not secure) and found.is_at(header_text(host))
 
     async def _refuse_unknown(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket":
@@ -195,15 +194,10 @@ def _link_in(scope: Scope) -> str:
     return f"?{urlencode(known)}" if known else ""
 
 
-def _operator(name: str) -> str:
-    name = name.strip()[:NAME_CHARS]
-    return name if name.isprintable() else ""
-
-
 def operator_of(request: Request, document: dict[str, object]) -> str:
     """Return the acting operator: of the session or, for API callers, the field `by`.
 
     Raises:
         HTTPException: 400 if an API caller does not send `by`.
     """
-    return caller_of(request.scope).operator or text_in(document, "by")
+    return caller_of(request.scope).operator or line_in(document, "by")

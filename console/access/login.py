@@ -11,13 +11,14 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from console.access.auth import NAME_CHARS, TokenDigest, caller_of
+from console.access.auth import TokenDigest, caller_of
+from console.access.operator_name import NAME_CHARS
 from console.access.revoked_sessions import RevokedSessions
 from console.access.session import SECONDS, Sessions
 from console.backplane.coordination import Coordination, MemoryCoordination
 from console.errors import CoordinationError
 from console.settings import ConsoleSettings
-from console.web.requests import read_object, text_in
+from console.web.requests import line_in, read_object
 from console.web.responses import ApiResponse
 
 logger = logging.getLogger(__name__)
@@ -68,7 +69,7 @@ class Login:
     async def log_in(self, request: Request) -> Response:
         """Take {token, name}: 204 and a cookie, 401, or 429 after too many wrong tokens."""
         document = await read_object(request)
-        name = text_in(document, "name", NAME_CHARS)
+        name = line_in(document, "name", NAME_CHARS)
         token = document.get("token")
         address = address_of(request, self._proxies)
         counter = f"login:{_hashed(address)}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import json
+import unicodedata
 from datetime import datetime
 from typing import Any
 from urllib.parse import urlsplit
@@ -16,7 +17,8 @@ BODY_BYTES = 16_384
 BODY_SECONDS = 10.0
 TEXT_CHARS = 200
 GENERATION_MAX = 2**53
-BETWEEN = "\n\u200d"  # between lines, and between the parts of an emoji
+JOINERS = "\u200c\u200d"
+"""Invisible characters within words of Persian and Indian languages, and within emojis."""
 
 
 async def read_object(request: Request) -> dict[str, Any]:
@@ -86,6 +88,29 @@ def text_in(document: dict[str, Any], name: str, limit: int = TEXT_CHARS) -> str
     return text.strip()
 
 
+def line_in(document: dict[str, Any], name: str, limit: int = TEXT_CHARS) -> str:
+    """Return a text field of one line that a person writes: a name or a reason.
+
+    Raises:
+        HTTPException: 400 if the field is missing, blank, too long or has control characters.
+    """
+    line = one_line(_bounded_text(document, name, limit))
+    if line is None:
+        raise HTTPException(400, f"{name} has characters that cannot be printed")
+    return line
+
+
+def one_line(text: str) -> str | None:
+    """Return a person's text in one spelling; None if it has characters that cannot be printed.
+
+    A letter with an accent is one character. Each kind of space is a plain space, also the
+    no-break space and the wide space of Japanese texts.
+    """
+    composed = unicodedata.normalize("NFC", text)
+    spaced = "".join(" " if unicodedata.category(each) == "Zs" else each for each in composed)
+    return spaced.strip() if _is_printable(spaced, JOINERS) else None
+
+
 def prose_in(document: dict[str, Any], name: str, limit: int) -> str:
     """Return a text field that may have several lines.
 
@@ -94,7 +119,7 @@ def prose_in(document: dict[str, Any], name: str, limit: int) -> str:
     """
     value = _bounded_text(document, name, limit)
     text = "\n".join(value.replace("\t", "    ").splitlines()).strip()
-    if not all(character.isprintable() or character in BETWEEN for character in text):
+    if not _is_printable(text, f"\n{JOINERS}"):
         raise HTTPException(400, f"{name} has characters that cannot be printed")
     return text
 
@@ -139,6 +164,10 @@ def _bounded_text(document: dict[str, Any], name: str, limit: int) -> str:
     if len(value) > limit:
         raise HTTPException(400, f"{name} has more than {limit} characters")
     return value
+
+
+def _is_printable(text: str, besides: str) -> bool:
+    return all(each.isprintable() or each in besides for each in text)
 
 
 def _matches(host: str, pattern: str) -> bool:

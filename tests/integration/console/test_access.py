@@ -102,6 +102,59 @@ async def test_a_foreign_page_cannot_open_a_websocket(console: Served) -> None:
         assert await close_code(live) == 4403
 
 
+OWN = [
+    ("https://console.example", "console.example:443"),
+    ("https://console.example", "console.example:80"),
+    ("http://console.example", "console.example:80"),
+    ("https://console.example", "console.example.:443"),
+    ("https://Console.Example.", "CONSOLE.example"),
+    ("https://[::1]", "[::1]:443"),
+    ("https://xn--bcher-kva.example", "bücher.example:443"),
+    ("https://ops.example", "10.0.0.7:8080"),
+]
+"""Origins of the console's own pages, and the Host header that a proxy sends for them."""
+
+
+@pytest.mark.parametrize(("origin", "host"), OWN)
+async def test_an_own_page_can_act_behind_a_proxy(origin: str, host: str) -> None:
+    """The proxy may add the default port to Host; login, actions and the socket work."""
+    async with (
+        serving_memory(origins=("https://ops.example:443",)) as console,
+        httpx.AsyncClient(base_url=console.url) as client,
+    ):
+        sent = [(b"Origin", origin.encode()), (b"Host", host.encode())]
+        body = {"token": TOKEN, "name": "ann"}
+        answer = await client.post("/login", json=body, headers=sent)
+        assert answer.status_code == 204, answer.text
+        # The client's own cookie jar would keep a secure cookie from a plain connection.
+        cookie = answer.headers["set-cookie"].partition(";")[0]
+        session = await client.get("/api/session", headers={"Cookie": cookie})
+        acting = [(b"Cookie", cookie.encode()), (b"X-CSRF-Token", session.json()["csrf"].encode())]
+        answer = await client.post("/api/log", json={"text": "here"}, headers=[*sent, *acting])
+        assert answer.status_code == 201, answer.text
+        port = int(console.url.rpartition(":")[2])
+        headers = {"Cookie": cookie, "Origin": origin}
+        address = f"ws://{host}/live"
+        async with connect(
+            address, host="127.0.0.1", port=port, additional_headers=headers, proxy=None
+        ) as live:
+            await resume(live)
+            await next_message(live, "snapshot")
+
+
+async def test_plain_page_of_a_console_over_https_cannot_act() -> None:
+    """An attacker on the network can change pages that come over http."""
+    async with (
+        serving_memory(proxies=("127.0.0.1",)) as console,
+        httpx.AsyncClient(base_url=console.url) as client,
+    ):
+        sent = {"X-Forwarded-Proto": "https", "Origin": "http://x", "Host": "x:443"}
+        body = {"token": TOKEN, "name": "eve"}
+        assert (await client.post("/login", json=body, headers=sent)).status_code == 403
+        sent["Origin"] = "https://x"
+        assert (await client.post("/login", json=body, headers=sent)).status_code == 204
+
+
 async def test_a_foreign_page_cannot_log_in(console: Served) -> None:
     """A foreign page cannot make an operator act under another name."""
     async with httpx.AsyncClient(base_url=console.url) as client:
@@ -221,6 +274,29 @@ async def test_only_api_callers_name_the_operator(console: Served) -> None:
         await browser.client.post("/api/log", json=body, headers=browser.act)
         lines += [item["data"] for item in await next_items(live, "log", 2 - len(lines))]
         assert [line["by"] for line in lines] == ["flow", "ann"]
+
+
+@pytest.mark.parametrize("name", ["Jürgen Groß", "山田", "山田\u3000太郎"])
+async def test_name_of_azures_login_arrives_as_it_is_spelled(name: str) -> None:
+    """Also in the log, which all operators read."""
+    shown = name.replace("\u3000", " ")
+    async with (
+        serving_memory(easy_auth=True) as console,
+        httpx.AsyncClient(base_url=console.url) as client,
+    ):
+        own = [(b"X-MS-CLIENT-PRINCIPAL-NAME", name.encode())]
+        session = (await client.get("/api/session", headers=own)).json()
+        assert session["operator"] == shown
+        acting = [(b"Origin", console.url.encode()), (b"X-CSRF-Token", session["csrf"].encode())]
+        answer = await client.post("/api/log", json={"text": "x"}, headers=[*own, *acting])
+        assert answer.status_code == 201, answer.text
+        browser = await console.browser(name)
+        assert (await browser.client.get("/api/session")).json()["operator"] == shown
+        async with browser.live() as live:
+            await resume(live)
+            lines = (await next_message(live, "snapshot"))["data"]["log"]
+            lines += [item["data"] for item in await next_items(live, "log", 1 - len(lines))]
+            assert [line["by"] for line in lines] == [shown]
 
 
 async def test_easy_auth_needs_its_setting(console: Served) -> None:

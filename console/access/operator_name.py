@@ -1,0 +1,78 @@
+"""The name of an operator whom Azure's authentication (Easy Auth) has logged in."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from console.web.requests import one_line
+
+NAME = "x-ms-client-principal-name"
+PRINCIPAL = "x-ms-client-principal"
+NAME_CHARS = 64
+
+_LOST = frozenset("?\ufffd")
+"""Characters that a proxy writes instead of letters that it cannot write."""
+_NAME_CLAIMS = (
+    *("name", "http://schemas.xmlsoap.org/ws/2005/05/identity/claims/name"),
+    *("preferred_username", "http://schemas.xmlsoap.org/ws/2005/05/identity/claims/upn", "upn"),
+    *("email", "http://schemas.xmlsoap.org/ws/2005/05/identity/claims/emailaddress", "emails"),
+)
+
+
+def operator_name(headers: Mapping[str, str]) -> str:
+    """Return the operator's name, or "" if the headers have no usable name.
+
+    The name is that of X-MS-CLIENT-PRINCIPAL-NAME. If this header is missing or has lost letters on
+    its way, the name is that of the claims in X-MS-CLIENT-PRINCIPAL.
+
+    Args:
+        headers: the request's headers, with names in lower case and values decoded as Latin-1.
+    """
+    given = _named(header_text(headers.get(NAME, "")))
+    if given and _LOST.isdisjoint(given):
+        return given
+    claimed = next(filter(None, map(_named, _claimed(headers.get(PRINCIPAL, "")))), "")
+    return claimed or given
+
+
+def header_text(value: str) -> str:
+    """Return a header's text: its bytes are UTF-8 if they can be, else Latin-1.
+
+    HTTP gives no encoding to a header's bytes, and ASGI servers decode them as Latin-1.
+    """
+    try:
+        return value.encode("latin-1").decode("utf-8")
+    except UnicodeError:
+        return value
+
+
+def _named(text: str) -> str:
+    return (one_line(text) or "")[:NAME_CHARS].strip()
+
+
+def _claimed(principal: str) -> Iterator[str]:
+    """Yield the names in the base64 JSON of X-MS-CLIENT-PRINCIPAL, the most readable first."""
+    try:
+        document: Any = json.loads(base64.b64decode(principal + "=" * (-len(principal) % 4)))
+    except (binascii.Error, ValueError, RecursionError):
+        return
+    if not isinstance(document, dict):
+        return
+    found: dict[str, str] = {}
+    claims = document.get("claims")
+    for claim in claims if isinstance(claims, list) else ():
+        if isinstance(claim, dict):
+            kind, value = claim.get("typ"), claim.get("val")
+            if isinstance(kind, str) and isinstance(value, str):
+                found.setdefault(kind.lower(), value)
+    first = document.get("name_typ")
+    for kind in (first.lower() if isinstance(first, str) else "", *_NAME_CLAIMS):
+        if kind in found:
+            yield found[kind]
+    details = document.get("userDetails")  # the form of Static Web Apps
+    if isinstance(details, str):
+        yield details
