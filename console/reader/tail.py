@@ -14,14 +14,19 @@ from typing import Any
 
 from azure.eventhub import EventData
 from azure.eventhub.aio import EventHubConsumerClient, PartitionContext
+from azure.eventhub.amqp import AmqpMessageBodyType
 from azure.eventhub.exceptions import EventHubError
 
+from console.errors import NotReaderError
 from console.poison.documents import PREVIEW_CHARS, text_of
+from processing.partitions.positions import FAILURES
 
 PER_SECOND = 10
 BEHIND_SECONDS = 2.0
 PREFETCH = 10
 RETRY_SECONDS = 2.0
+PARTITIONS_SECONDS = 30.0
+"""Time after which the sampler asks the hub for new partitions."""
 
 
 class Tail:
@@ -46,23 +51,44 @@ class Tail:
         self._client = client
         self._show = show
         self._report = report
+        self._every_seconds = 0.0
 
     async def run(self) -> None:
-        """Sample until cancelled."""
-        partitions = await self._client.get_partition_ids()
-        async with asyncio.TaskGroup() as group:
-            for partition in partitions:
-                group.create_task(self._partition(partition, len(partitions) / PER_SECOND))
+        """Sample until cancelled, also the partitions that the hub gets later.
 
-    async def _partition(self, partition: str, every_seconds: float) -> None:
+        Raises:
+            NotReaderError: another instance is the elected reader.
+            EventHubError: the hub's partitions cannot be read at the start.
+        """
+        known: set[str] = set()
+        found = await self._client.get_partition_ids()
+        try:
+            async with asyncio.TaskGroup() as group:
+                while True:
+                    self._every_seconds = len(found) / PER_SECOND
+                    for partition in found:
+                        if partition not in known:
+                            group.create_task(self._partition(partition))
+                    known.update(found)
+                    await asyncio.sleep(PARTITIONS_SECONDS)
+                    with suppress(*FAILURES):  # then the partitions are asked again later
+                        found = await self._client.get_partition_ids()
+        except BaseExceptionGroup as errors:
+            raise errors.exceptions[0] from None
+
+    async def _partition(self, partition: str) -> None:
+        """Sample a partition; an error, also of the SDK's decoder, is reported and retried."""
         while True:
             try:
-                await self._sample_from_end(partition, every_seconds)
-            except EventHubError as error:
-                await self._report(f"partition {partition}: {error}")
+                await self._sample_from_end(partition)
+            except NotReaderError:
+                raise
+            except Exception as error:
+                kind = "" if isinstance(error, EventHubError) else f"{type(error).__name__}: "
+                await self._report(f"partition {partition}: {kind}{error}")
                 await asyncio.sleep(RETRY_SECONDS)
 
-    async def _sample_from_end(self, partition: str, every_seconds: float) -> None:
+    async def _sample_from_end(self, partition: str) -> None:
         """Sample from the partition's end until the events are too old, or the hub fails."""
         stopped: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
@@ -74,7 +100,7 @@ class Tail:
                 stopped.set_result(None)
                 return
             await self._show(sample(partition, event))
-            await asyncio.sleep(every_seconds)
+            await asyncio.sleep(self._every_seconds)
 
         async def on_error(_: PartitionContext | None, error: Exception) -> None:
             if not stopped.done():
@@ -102,18 +128,46 @@ class Tail:
 
 
 def sample(partition: str, event: EventData) -> dict[str, Any]:
-    """Return the document of an event for the page."""
-    parts: Any = event.body  # an iterator of bytes, if Event Hubs delivered the event
-    body = bytes(parts) if isinstance(parts, bytes) else b"".join(parts)
-    key = event.partition_key
-    return {
-        "time": round(_enqueued(event).timestamp() * 1000),
+    """Return the document of an event for the page.
+
+    The preview of a body that is not bytes begins with its AMQP type; such a body has no size, and
+    the Event Hubs trigger cannot read it. The preview of an event that cannot be shown is the
+    error, so that this event is the only one that is not shown.
+    """
+    document: dict[str, Any] = {
+        "time": round(time.time() * 1000),
         "partition": partition,
-        "sequence_number": event.sequence_number,
-        "key": key.decode("utf-8", "replace") if isinstance(key, bytes) else key,
-        "size": len(body),
-        "preview": text_of(body[: PREVIEW_CHARS * 4])[:PREVIEW_CHARS],
+        "sequence_number": None,
+        "key": None,
+        "size": None,
+        "preview": "",
     }
+    try:
+        document["time"] = round(_enqueued(event).timestamp() * 1000)
+        document["sequence_number"] = event.sequence_number
+        document["key"] = _key(event)
+        document["size"], document["preview"] = _body(event)
+    except Exception as error:
+        document["preview"] = f"This event cannot be shown: {type(error).__name__}: {error}"
+    document["preview"] = document["preview"][:PREVIEW_CHARS]
+    return document
+
+
+def _body(event: EventData) -> tuple[int | None, str]:
+    """Return the size and the text of an event's body."""
+    body: Any = event.body
+    if event.body_type is not AmqpMessageBodyType.DATA:
+        if event.body_type is AmqpMessageBodyType.SEQUENCE:
+            body = list(body)
+        return None, f"AMQP {event.body_type.value}: {body}"
+    # An iterator of bytes, if Event Hubs delivered the event; None without a section.
+    content = bytes(body) if isinstance(body, bytes) else b"".join(body or ())
+    return len(content), text_of(content[: PREVIEW_CHARS * 4])
+
+
+def _key(event: EventData) -> str | None:
+    key = event.partition_key
+    return key.decode("utf-8", "replace") if isinstance(key, bytes) else key
 
 
 def _enqueued(event: EventData) -> datetime:

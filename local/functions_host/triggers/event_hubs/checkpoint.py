@@ -3,6 +3,10 @@
 The container `azure-webjobs-eventhub` has the blobs `checkpoint/<partition>` and
 `ownership/<partition>` below `<namespace>/<hub>/<consumer group>/`. BlobCheckpointStore writes the
 same paths and metadata.
+
+A blob whose metadata have another form concerns its own partition only. The SDK would list none of
+the blobs, so that no partition is received. This module reads such blobs as the .NET SDK does
+(`BlobCheckpointStoreInternal.CreateCheckpoint` in azure-sdk-for-net).
 """
 
 from __future__ import annotations
@@ -11,7 +15,7 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -22,6 +26,8 @@ from azure.storage.blob.aio import ContainerClient
 from local.functions_host.storage import QUICK_RETRIES
 
 CONTAINER = "azure-webjobs-eventhub"
+PLACEHOLDERS = ("", "no offset")
+"""Texts that .NET SDKs write instead of an offset, in lower case."""
 _log = logging.getLogger("Host.Triggers.EventHubs")
 
 
@@ -64,6 +70,65 @@ class CheckpointStore(BlobCheckpointStore):  # type: ignore[misc]
         self._confirmed |= {item["partition_id"]: asked for item in found if item["owner_id"]}
         missed = set(released) - {claim["partition_id"] for claim in found}
         return found + await self._release(missed) if missed else found
+
+    async def list_checkpoints(
+        self, fully_qualified_namespace: str, eventhub_name: str, consumer_group: str, **kwargs: Any
+    ) -> Iterable[dict[str, Any]]:
+        """Return the checkpoints that name a position; the others count as missing.
+
+        The value of `offset` is the text of an offset, or the number of an event if the checkpoint
+        has no offset; see `position_of`.
+        """
+        place = {
+            "fully_qualified_namespace": fully_qualified_namespace,
+            "eventhub_name": eventhub_name,
+            "consumer_group": consumer_group,
+        }
+        found: list[dict[str, Any]] = []
+        async for partition, blob in self._blobs("checkpoint", *place.values(), **kwargs):
+            metadata = blob.metadata or {}
+            position = position_of(metadata)
+            if position is None:
+                _log.warning(
+                    "partition %s: the checkpoint has neither an offset nor a sequence number, so "
+                    "the partition is read as without a checkpoint; its metadata are %s",
+                    *(partition, metadata),
+                )
+                continue
+            found.append({**place, "partition_id": partition, "offset": position})
+        return found
+
+    async def list_ownership(
+        self, fully_qualified_namespace: str, eventhub_name: str, consumer_group: str, **kwargs: Any
+    ) -> Iterable[dict[str, Any]]:
+        """Return the ownerships; a blob without an owner counts as released."""
+        place = {
+            "fully_qualified_namespace": fully_qualified_namespace,
+            "eventhub_name": eventhub_name,
+            "consumer_group": consumer_group,
+        }
+        return [
+            {
+                **place,
+                "partition_id": partition,
+                "owner_id": (blob.metadata or {}).get("ownerid") or "",
+                "etag": blob.etag,
+                "last_modified_time": blob.last_modified.timestamp(),
+            }
+            async for partition, blob in self._blobs("ownership", *place.values(), **kwargs)
+        ]
+
+    async def _blobs(
+        self, kind: str, namespace: str, hub: str, group: str, **kwargs: Any
+    ) -> AsyncIterator[tuple[str, Any]]:
+        """Yield partition id and properties of each blob of a kind; not of blobs in subfolders."""
+        prefix = f"{namespace}/{hub}/{group}/{kind}/".lower()
+        async for blob in self._container_client.list_blobs(
+            name_starts_with=prefix, include=["metadata"], **kwargs
+        ):
+            partition = blob.name.removeprefix(prefix)
+            if "/" not in partition:
+                yield partition, blob
 
     async def update_checkpoint(self, checkpoint: dict[str, Any], **kwargs: Any) -> None:
         """Write a checkpoint with its writer's id, which the SDK leaves out."""
@@ -120,6 +185,25 @@ class CheckpointStore(BlobCheckpointStore):  # type: ignore[misc]
                 ]
             )
         )
+
+
+def position_of(metadata: Mapping[str, str | None]) -> str | int | None:
+    """Return the position after which a checkpoint continues, or None if it names no position.
+
+    Args:
+        metadata: the metadata of the checkpoint's blob.
+
+    Returns:
+        The text of an offset, which is opaque (`12:345:678` on a geo-replicated namespace). Without
+        an offset: the sequence number of an event.
+    """
+    offset = metadata.get("offset") or ""
+    if offset.lower() not in PLACEHOLDERS:
+        return offset
+    try:
+        return int(metadata.get("sequencenumber") or "")
+    except ValueError:
+        return None
 
 
 async def open_checkpoint_store(storage_connection: str) -> CheckpointStore:

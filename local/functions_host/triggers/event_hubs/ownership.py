@@ -15,6 +15,7 @@ import random
 import time
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterable
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from azure.eventhub import LoadBalancingStrategy
@@ -57,7 +58,8 @@ class FairOwnership(OwnershipManager):
     def _balance_ownership(
         self, ownership_list: Iterable[dict[str, Any]], all_partition_ids: list[str]
     ) -> list[dict[str, Any]]:
-        listed = list(ownership_list)
+        # A hub that was recreated with fewer partitions leaves blobs of partitions that are gone.
+        listed = [item for item in ownership_list if item["partition_id"] in all_partition_ids]
         oldest = time.time() - self.ownership_timeout
         held: dict[str, list[dict[str, Any]]] = defaultdict(list)
         for item in listed:
@@ -107,6 +109,21 @@ class Processor(EventProcessor):
             LoadBalancingStrategy.GREEDY,
             None,
         )
+
+    def get_init_event_position(
+        self, partition_id: str, checkpoint: dict[str, Any] | None
+    ) -> tuple[str | int | datetime, bool]:
+        """Return the position to receive from, and whether its event is received again.
+
+        A number is the sequence number in a checkpoint without an offset. The SDK would take the
+        number 0 for a missing checkpoint.
+        """
+        if checkpoint is not None and isinstance(checkpoint["offset"], int):
+            return checkpoint["offset"], False
+        position: tuple[str | int | datetime, bool] = super().get_init_event_position(
+            partition_id, checkpoint
+        )
+        return position
 
     async def run(self) -> None:
         """Claim and receive until cancelled; then release every partition."""

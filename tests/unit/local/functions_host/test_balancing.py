@@ -182,3 +182,18 @@ async def test_a_paused_host_does_not_take_lost_partitions_back_at_once() -> Non
     for _ in range(3):
         await group.round()
     assert await group.shares() == [8, 8]
+
+
+async def test_ownership_of_a_partition_that_is_gone_is_not_claimed() -> None:
+    """A hub that was recreated with fewer partitions leaves blobs of its earlier partitions."""
+    group = _Group()
+    gone = {
+        "fully_qualified_namespace": "namespace",
+        "eventhub_name": "hub",
+        "consumer_group": "group",
+    }
+    await group.store.claim_ownership(
+        [{**gone, "partition_id": str(number), "owner_id": ""} for number in range(16, 32)]
+    )
+    group.join("a")
+    assert sorted(await group.hosts["a"].claim_ownership(), key=int) == PARTITIONS
