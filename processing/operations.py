@@ -25,6 +25,7 @@ from processing.partitions.rewind import Rewind
 from processing.partitions.rewind_stores import RewindStores
 from processing.poison.claim_checks import ClaimChecks
 from processing.poison.discard_records import DiscardRecords
+from processing.poison.index.index import PoisonIndex
 from processing.poison.queue import PoisonReader
 from processing.redrive.discard import Discard
 from processing.redrive.poison_head import PoisonHead
@@ -34,7 +35,7 @@ from processing.wiring import Wiring
 
 @dataclass(frozen=True, slots=True)
 class PoisonStorage:
-    """A reader of the poison queue, and the claim checks of its messages.
+    """A reader of the poison queue, the claim checks of its messages, and its index.
 
     Attributes:
         own: the app; the queue may also have messages of other apps.
@@ -43,6 +44,7 @@ class PoisonStorage:
     reader: PoisonReader
     claims: ClaimChecks
     own: Identity
+    index: PoisonIndex
 
 
 @asynccontextmanager
@@ -55,7 +57,10 @@ async def open_poison(settings: Mapping[str, str]) -> AsyncIterator[PoisonStorag
     async with AsyncExitStack() as opened:
         wiring = Wiring(settings, opened)
         yield PoisonStorage(
-            await wiring.poison_reader(), await wiring.claims(), wiring.connections.identity
+            await wiring.poison_reader(),
+            await wiring.claims(),
+            wiring.connections.identity,
+            wiring.poison_index(),
         )
 
 

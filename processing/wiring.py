@@ -37,6 +37,7 @@ from processing.monitoring.survey import Survey
 from processing.parking.batch import Parking
 from processing.parking.mark_blobs import MarkBlobs
 from processing.parking.marks import MarkStore
+from processing.parking.memory_guard import MemoryGuard
 from processing.parking.partition_marks import PartitionMarks
 from processing.parking.redis import RedisParkingStore
 from processing.parking.two_accounts import MarksOfTwo
@@ -49,6 +50,7 @@ from processing.partitions.redis_gaps import RedisGapStore
 from processing.partitions.redis_hub_changes import RedisHubChanges
 from processing.poison.claim_check_blobs import ClaimCheckBlobs
 from processing.poison.claim_checks import ClaimChecks
+from processing.poison.index.redis import RedisPoisonIndex
 from processing.poison.queue import PoisonReader
 from processing.poison.storage_queue import StoragePoisonQueue, StoragePoisonReader
 from processing.poison.two_accounts import ClaimChecksOfTwo, PoisonReaderOfTwo
@@ -210,6 +212,22 @@ class Wiring(CircuitWiring):
         queues = await self._queues()
         app, *host = [StoragePoisonReader(each, namespace=namespace) for each in queues]
         return PoisonReaderOfTwo(app, *host) if host else app
+
+    def poison_index(self) -> RedisPoisonIndex:
+        """Return the index of the poison queue."""
+        guard = MemoryGuard(self.redis)
+
+        async def has_room() -> bool:
+            return not await guard.is_full()
+
+        return RedisPoisonIndex(
+            self.redis,
+            self.connections.identity,
+            budget_bytes=self.processing.poison_index_megabytes_max * 2**20,
+            has_room=has_room,
+            ttl_seconds=self.processing.progress_ttl_seconds,
+            timeout_seconds=self.breaking.store_timeout_seconds,
+        )
 
     async def claims(self) -> ClaimChecks:
         """Return the claim checks of poison messages and parked events."""

@@ -52,6 +52,12 @@ def hub_keys(identity: Identity) -> list[str]:
     return [prefix, f"{prefix}-changes"]
 
 
+def poison_index_keys(identity: Identity) -> list[str]:
+    """Return the keys of the index of the poison queue, as its scripts take them."""
+    prefix = f"breakwater:{{{identity}}}:poison-index:"
+    return [prefix + name for name in ("entries", "order", "keys", "ids", "causes", "state")]
+
+
 def newer_format(source: Source, lowest: int) -> FormatError:
     """Return the error for data of a newer version of the app."""
     return FormatError(

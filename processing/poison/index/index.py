@@ -16,6 +16,13 @@ from typing import Protocol
 from processing.poison.index.entry import Cause, IndexEntry
 
 PAGE_ENTRIES = 200
+DIFFERS_SECONDS = 30.0
+"""Time for which the index and the queue must differ in number before they are compared."""
+HELD_SECONDS = 120.0
+"""Time after which messages that somebody else held are looked for again: a usual visibility
+timeout."""
+COMPARE_SECONDS = 30.0
+"""Time after which a comparison that is not renewed counts as abandoned."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,27 +48,40 @@ class IndexState:
             store's clock; None: the index was lost or never built, so messages may be missing.
         of_others: number of messages of each other app that the comparison found, by its name.
         unreadable: number of messages that it could not read.
+        held: number of messages that it did not see, because somebody else held them.
+        comparing: number of messages that a running comparison has found; None: none is running.
     """
 
     entries: int = 0
     built_at: float | None = None
     of_others: Mapping[str, int] = field(default_factory=dict)
     unreadable: int = 0
+    held: int = 0
+    comparing: int | None = None
 
     @property
     def total(self) -> int:
         """The number of messages that the queue has if nobody else changed it."""
-        return self.entries + sum(self.of_others.values()) + self.unreadable
+        return self.entries + sum(self.of_others.values()) + self.unreadable + self.held
 
 
 class PoisonIndex(Protocol):
     """An index of one app's poison messages. Entries of other apps are ignored.
 
-    Each method raises `StorageUnavailableError` if the store does not answer.
+    Each method raises `StorageUnavailableError` if the store does not answer, or takes no writes.
     """
 
-    async def put(self, entries: Iterable[IndexEntry]) -> None:
-        """Add entries, or replace those with the same names."""
+    async def put(self, entries: Iterable[IndexEntry]) -> int:
+        """Add entries, or replace those with the same names.
+
+        Returns:
+            The number of entries that the index did not have, or that the latest comparison had
+            not put yet.
+        """
+        ...
+
+    async def set_receipts(self, receipts: Mapping[str, str]) -> None:
+        """Replace the receipts of entries, by their names; unknown names are ignored."""
         ...
 
     async def remove(self, names: Iterable[str]) -> None:
@@ -72,7 +92,7 @@ class PoisonIndex(Protocol):
         """Return entries in the order in which the hub enqueued the events, oldest first.
 
         Entries that are added or removed meanwhile may be missed or shown, but no other entry is
-        missed or shown twice.
+        missed or shown twice. A page may have fewer than `most` entries and still not be the last.
         """
         ...
 
@@ -98,14 +118,50 @@ class PoisonIndex(Protocol):
         """Return what is known of the index."""
         ...
 
-    async def begin(self) -> str:
-        """Begin a comparison with the whole queue, and return its token."""
+    async def look(self, count: int) -> bool:
+        """Return whether a comparison is due; each process that looks adds to what is known.
+
+        A comparison is due if there was none, if the queue's number of messages has differed from
+        the index's for `DIFFERS_SECONDS`, or if somebody held messages `HELD_SECONDS` ago.
+
+        Args:
+            count: the queue's approximate number of messages.
+        """
         ...
 
-    async def end(self, token: str, of_others: Mapping[str, int], unreadable: int) -> int:
-        """End a comparison: remove the entries that were not put since it began.
+    async def begin(self) -> str | None:
+        """Begin a comparison with the whole queue, and return its token.
 
         Returns:
-            The number of removed entries. If another comparison began meanwhile, nothing changes.
+            None: another comparison is running.
         """
+        ...
+
+    async def renew(self, token: str) -> bool:
+        """Renew a comparison for `COMPARE_SECONDS`; False: another one has begun meanwhile."""
+        ...
+
+    async def unseen(self, token: str, after: str | None = None, most: int = PAGE_ENTRIES) -> Page:
+        """Return entries that were not put since the comparison began; see `page`."""
+        ...
+
+    async def end(
+        self, token: str, *, of_others: Mapping[str, int], unreadable: int = 0, held: int = 0
+    ) -> int | None:
+        """End a comparison: remove the entries that were not put since it began.
+
+        Args:
+            token: the comparison's token.
+            of_others: number of messages of each other app; see `IndexState`.
+            unreadable: number of messages that could not be read.
+            held: number of messages that somebody else held.
+
+        Returns:
+            The number of removed entries. None: another comparison has begun meanwhile, or the
+            index was lost; nothing changes.
+        """
+        ...
+
+    async def abandon(self, token: str) -> None:
+        """End a comparison early; what was known before stays, and another may begin at once."""
         ...

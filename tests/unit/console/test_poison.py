@@ -25,6 +25,7 @@ from processing.parking.event import ListKey, Lone, Position, position_of
 from processing.parking.memory import MemoryParkingStore
 from processing.parking.store import Entry, WritingAs
 from processing.poison.error_detail import ErrorDetail
+from processing.poison.index.memory import MemoryPoisonIndex
 from processing.poison.memory import MemoryClaimChecks, MemoryPoisonQueue, MemoryPoisonReader
 from processing.poison.message import ClaimCheck, PoisonMessage
 from processing.poison.queue import PUT_BACK_AT_ONCE
@@ -143,6 +144,7 @@ class Queue:
 
     def __init__(self, count: int) -> None:
         self.claims = MemoryClaimChecks()
+        self.index = MemoryPoisonIndex(IDENTITY)
         self.queue = MemoryPoisonQueue(self.claims)
         self.queue.messages += [message(number) for number in range(count)]
         self.reader = MemoryPoisonReader(self.queue)
@@ -150,7 +152,7 @@ class Queue:
 
     async def open(self) -> PoisonStorage:
         self.opened += 1
-        return PoisonStorage(self.reader, self.claims, IDENTITY)
+        return PoisonStorage(self.reader, self.claims, IDENTITY, self.index)
 
 
 async def test_browsing_puts_all_messages_back() -> None:

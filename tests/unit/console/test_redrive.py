@@ -30,6 +30,7 @@ from processing.handlers.retry import RetryPolicy
 from processing.operations import ParkedLists, PoisonStorage
 from processing.parking.batch import Parking
 from processing.parking.event import Lone, position_of
+from processing.poison.index.memory import MemoryPoisonIndex
 from processing.poison.memory import MemoryClaimChecks, MemoryPoisonQueue, MemoryPoisonReader
 from processing.redrive.discard import Discard
 from processing.redrive.redrive import Redrive
@@ -44,6 +45,7 @@ class MemoryOperations(LazyOperations):
     def __init__(self, count: int) -> None:
         super().__init__({})
         self.claims = MemoryClaimChecks()
+        self.index = MemoryPoisonIndex(IDENTITY)
         self.queue = MemoryPoisonQueue(self.claims)
         self.queue.messages += [message(number, key=f"K{number}") for number in range(count)]
         self.lists = Lists()
@@ -54,7 +56,7 @@ class MemoryOperations(LazyOperations):
         self.gate.set()
 
     async def poison(self) -> PoisonStorage:
-        return PoisonStorage(MemoryPoisonReader(self.queue), self.claims, IDENTITY)
+        return PoisonStorage(MemoryPoisonReader(self.queue), self.claims, IDENTITY, self.index)
 
     async def parking(self) -> ParkedLists:
         async def now() -> float:

@@ -1,0 +1,29 @@
+-- Returns the values of a range of entries, and the last member of the range if there are more.
+--
+-- KEYS[1]  hash entries: value by name, see `value.lua`
+-- KEYS[2]  sorted set whose members end with the names
+-- ARGV[1]  the least member, as ZRANGEBYLEX takes it
+-- ARGV[2]  the greatest member, likewise
+-- ARGV[3]  the most entries
+-- ARGV[4]  a generation whose entries are left out, or ""
+-- ARGV[5]  a pattern for the name in a member
+-- include value
+local members = redis.call('ZRANGEBYLEX', KEYS[2], ARGV[1], ARGV[2], 'LIMIT', 0, ARGV[3] + 1)
+local found = {''}
+if #members > tonumber(ARGV[3]) then
+  members[#members] = nil
+  found[1] = members[#members]
+end
+for _, member in ipairs(members) do
+  local name = string.match(member, ARGV[5])
+  local value = name and redis.call('HGET', KEYS[1], name)
+  if value then
+    local entry = unpacked(value)
+    if ARGV[4] == '' or entry.generation ~= ARGV[4] then
+      found[#found + 1] = name
+      found[#found + 1] = entry.receipt
+      found[#found + 1] = entry.data
+    end
+  end
+end
+return found
