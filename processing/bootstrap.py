@@ -7,12 +7,15 @@ SDK: `processing.parts`, which imports all of them, is imported at the first use
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from breaker import DependencySettings
 from breaker.alerts.endpoint import check_endpoint
 from breaker.configuration.host_checks import check_host_json
+from breaker.configuration.lookup import value_of
+from breaker.configuration.references import unresolved_settings
 from breaker.stores.redis_url import check_url
 from processing import trigger
 from processing.batch import shutdown
@@ -26,6 +29,8 @@ if TYPE_CHECKING:
     from processing.batch.result import BatchResult
     from processing.monitoring.health import HealthReport
     from processing.parts import Parts
+
+logger = logging.getLogger(__name__)
 
 
 class Application:
@@ -54,7 +59,7 @@ class Application:
         connections = ConnectionSettings.from_mapping(self._settings)
         processing = ProcessingSettings.from_mapping(self._settings)
         DependencySettings.from_mapping(self._settings)
-        if not self._settings.get("EVENT_HUB_CONSUMER_GROUP"):
+        if not value_of(self._settings, "EVENT_HUB_CONSUMER_GROUP"):
             # The operator's tools have a default group; the trigger needs the setting.
             raise SettingsError(
                 "the app setting EVENT_HUB_CONSUMER_GROUP is missing; it takes the name of a "
@@ -66,6 +71,13 @@ class Application:
         find_handler(connections.event_handler)
         check_host_json(self._settings)
         TimeBudget.from_mapping(self._settings, processing)
+        for name in unresolved_settings(self._settings):
+            # The app reads no such setting, but the handler or the host may.
+            logger.warning(
+                "The app setting %s is a reference to a secret that the platform did not resolve; "
+                "its reader gets the text of the reference",
+                name,
+            )
 
     async def process(self, batch: EventBatch) -> BatchResult:
         """See `BatchProcessor.process`."""

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from typing import Self
 from urllib.parse import parse_qs, urlsplit
 
+from breaker.configuration.references import unresolved
+
 _HOST = "core.windows.net"
 _DEVELOPMENT = (
     "http://127.0.0.1:10000/devstoreaccount1",
@@ -132,8 +134,8 @@ def _pairs(text: str, *, first: str) -> Iterator[tuple[str, str]]:
 
     No message quotes a part, because a part may be a key.
     """
-    if text.startswith("@Microsoft.KeyVault("):
-        raise ConnectionStringError("is a Key Vault reference that the platform did not resolve")
+    if problem := unresolved(text):
+        raise ConnectionStringError(problem)
     if "=" not in text:
         raise ConnectionStringError(f"has no {first}")
     for part in text.split(";"):

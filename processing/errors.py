@@ -29,6 +29,7 @@ ProcessingError
 ├── HandlerLoadError            EVENT_HANDLER does not name a handler that can do its work
 ├── SiteError                   the function app could not be read, stopped or started
 └── SettingsError               a setting is missing, unknown or out of bounds
+    └── MissingSettingError     a required setting is missing
 """
 
 from __future__ import annotations
@@ -213,3 +214,7 @@ class SiteError(ProcessingError):
 
 class SettingsError(ProcessingError, ConfigurationError):
     """An error for a setting that is missing, unknown or out of bounds."""
+
+
+class MissingSettingError(SettingsError):
+    """An error for a required setting that is missing or incomplete."""

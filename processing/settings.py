@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, ClassVar, Literal, Self
 
 from breaker.configuration.errors import ConfigurationError
 from breaker.configuration.fields import Bounds, Each
+from breaker.configuration.lookup import value_of
+from breaker.configuration.references import unresolved
 from breaker.configuration.settings import Settings
 from processing.connection_strings import ConnectionStringError, EventHubsConnection
-from processing.errors import SettingsError
+from processing.errors import MissingSettingError, SettingsError
 from processing.identity import Identity, normal_name
+from processing.names import DEFAULT_GROUP, group_name, hub_name, queue_name
 from processing.storage.accounts import StorageAccount, app_account, host_account
 
 LEAST_WATCHDOG_SECONDS = 2.0
 
-_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,254}[A-Za-z0-9])?")
+_NAMESPACE = "EventHubConnection__fullyQualifiedNamespace"
+_NAMESPACE_TAKES = "a host name such as NAMESPACE.servicebus.windows.net"
+_HUB_TAKES = "Endpoint=sb://...;SharedAccessKeyName=...;SharedAccessKey=..."
 
 type KeylessOrder = Literal["partition", "none"]
 type PoisonOrdering = Literal["skip", "park"]
@@ -150,6 +154,8 @@ class ConnectionSettings:
         app_storage: the account of the poison queue, the claim checks and the marks.
         event_hub: connection string of the namespace; "": sign in with an identity.
         namespace: host name of the namespace, with the port if the port is not the default.
+        hub_client_id: client id of the identity that signs in to the namespace; "": the
+            system-assigned identity.
     """
 
     event_handler: str
@@ -161,6 +167,7 @@ class ConnectionSettings:
     app_storage: StorageAccount
     event_hub: str = field(repr=False)
     namespace: str
+    hub_client_id: str
     event_grid_topic_endpoint: str
     event_grid_topic_key: str = field(repr=False)
 
@@ -174,53 +181,69 @@ class ConnectionSettings:
         """Read the app settings.
 
         Raises:
-            SettingsError: a required setting is missing or unusable.
+            MissingSettingError: a required setting is missing.
+            SettingsError: a setting is unusable.
         """
-
-        def optional(name: str, default: str = "") -> str:
-            return settings.get(name, "").strip() or default
-
-        def required(name: str, accepted: str) -> str:
-            value = optional(name)
-            if not value:
-                raise SettingsError(f"the app setting {name} is missing; it takes {accepted}")
-            return value
-
         storage = host_account(settings)
-        hub = optional("EventHubConnection")
-        namespace = optional("EventHubConnection__fullyQualifiedNamespace")
-        if not hub and not namespace:
-            raise SettingsError(
+        hub_text = _optional(settings, "EventHubConnection", _HUB_TAKES)
+        namespace = _optional(settings, _NAMESPACE, _NAMESPACE_TAKES)
+        if not hub_text and not namespace:
+            raise MissingSettingError(
                 "the app setting EventHubConnection is missing; it takes a connection string, or "
                 "set EventHubConnection__fullyQualifiedNamespace to use an identity"
             )
-        hub_name = _name("EVENT_HUB_NAME", required("EVENT_HUB_NAME", "the name of the event hub"))
-        group = optional("EVENT_HUB_CONSUMER_GROUP", "$Default")
-        if normal_name(group) != "$default":
-            group = _name("EVENT_HUB_CONSUMER_GROUP", group)
+        _optional(settings, "EventHubConnection__credential", "managedidentity")
+        client_id = _optional(settings, "EventHubConnection__clientId", "a client id")
+        hub = _required(settings, "EVENT_HUB_NAME", "the name of the event hub")
+        hub = _checked("EVENT_HUB_NAME", hub, hub_name)
+        group = _optional(settings, "EVENT_HUB_CONSUMER_GROUP", "the name of a consumer group")
+        queue = _optional(settings, "POISON_QUEUE", "the name of a queue")
         return cls(
-            event_handler=optional("EVENT_HANDLER", "processing.handlers.ledger:LedgerHandler"),
-            event_hub_name=hub_name,
-            event_hub_consumer_group=group,
-            poison_queue=optional("POISON_QUEUE", "poison"),
-            redis_url=required("REDIS_URL", "a URL such as redis://127.0.0.1:6379/0"),
+            event_handler=_optional(settings, "EVENT_HANDLER", "module:attribute")
+            or "processing.handlers.ledger:LedgerHandler",
+            event_hub_name=hub,
+            event_hub_consumer_group=_checked(
+                "EVENT_HUB_CONSUMER_GROUP", group or DEFAULT_GROUP, group_name
+            ),
+            poison_queue=_checked("POISON_QUEUE", queue or "poison", queue_name),
+            redis_url=_required(settings, "REDIS_URL", "a URL such as redis://127.0.0.1:6379/0"),
             host_storage=storage,
             app_storage=app_account(settings, storage),
-            event_hub=hub,
-            namespace=_endpoint(hub, hub_name) if hub else namespace,
-            event_grid_topic_endpoint=optional("EVENT_GRID_TOPIC_ENDPOINT"),
-            event_grid_topic_key=optional("EVENT_GRID_TOPIC_KEY"),
+            event_hub=hub_text,
+            namespace=_endpoint(hub_text, hub) if hub_text else namespace,
+            hub_client_id=client_id or storage.client_id,
+            event_grid_topic_endpoint=_optional(
+                settings, "EVENT_GRID_TOPIC_ENDPOINT", "an http(s) address"
+            ),
+            event_grid_topic_key=_optional(
+                settings, "EVENT_GRID_TOPIC_KEY", "an access key of the topic"
+            ),
         )
 
 
-def _name(setting: str, value: str) -> str:
-    """Return the name of a hub or consumer group if Azure accepts such a name."""
-    if not _NAME.fullmatch(value):
-        raise SettingsError(
-            f"the app setting {setting} is {value!r:.100}; it takes letters, digits, '.', '-' and "
-            "'_', with a letter or digit at both ends"
-        )
+def _optional(settings: Mapping[str, str], name: str, takes: str) -> str:
+    """Return the value of a setting; "" if the setting is missing or empty."""
+    value = value_of(settings, name)
+    if problem := unresolved(value):
+        raise SettingsError(f"the app setting {name} {problem}; it takes {takes}")
     return value
+
+
+def _required(settings: Mapping[str, str], name: str, takes: str) -> str:
+    value = _optional(settings, name, takes)
+    if not value:
+        raise MissingSettingError(f"the app setting {name} is missing; it takes {takes}")
+    return value
+
+
+def _checked(setting: str, value: str, check: Callable[[str], str]) -> str:
+    """Return the name of a hub, a consumer group or a queue if Azure accepts such a name."""
+    try:
+        return check(value)
+    except ValueError as error:
+        raise SettingsError(
+            f"the app setting {setting} is {value!r:.100}; it takes {error}"
+        ) from None
 
 
 def _endpoint(connection: str, hub: str) -> str:
@@ -229,8 +252,7 @@ def _endpoint(connection: str, hub: str) -> str:
         parsed = EventHubsConnection.parse(connection)
     except ConnectionStringError as error:
         raise SettingsError(
-            f"the app setting EventHubConnection {error}; it takes "
-            "Endpoint=sb://...;SharedAccessKeyName=...;SharedAccessKey=..."
+            f"the app setting EventHubConnection {error}; it takes {_HUB_TAKES}"
         ) from None
     # Azure's host would read the hub of the connection string; the clients here read `hub`.
     named = parsed.entity_path

@@ -368,7 +368,7 @@ class Wiring(CircuitWiring):
             else:
                 client = EventHubConsumerClient(
                     connections.namespace,
-                    credential=self.credential,  # type: ignore[arg-type]
+                    credential=self._identity(connections.hub_client_id),
                     **common,
                 )
             self._hubs[group] = await self._opened.enter_async_context(client)

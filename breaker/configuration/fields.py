@@ -9,6 +9,8 @@ from enum import StrEnum
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, TypeAliasType, Union, get_args, get_origin
 
+from breaker.configuration.references import unresolved
+
 _TRUE = frozenset({"1", "true", "yes", "on"})
 _FALSE = frozenset({"0", "false", "no", "off"})
 
@@ -127,8 +129,11 @@ class FieldKind:
         """Return the value of a setting's text.
 
         Raises:
-            FieldError: the text is of another type, out of bounds, or not one of the choices.
+            FieldError: the text is of another type, out of bounds, not one of the choices, or a
+                reference to a secret.
         """
+        if problem := unresolved(text):
+            raise FieldError(self.takes, problem)
         return self.check(self._convert(text))
 
     def _convert(self, text: str) -> Any:

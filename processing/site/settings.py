@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from breaker.configuration.references import unresolved
 from processing.errors import SettingsError
 
 SETTING = "FUNCTION_APP_URL"
@@ -56,6 +57,8 @@ class SiteSettings:
         url = settings.get(SETTING, "").strip().rstrip("/")
         if not url:
             return None
+        if problem := unresolved(url):
+            raise SettingsError(f"the app setting {SETTING} {problem}; it takes {TAKES}")
         try:
             parts = urlsplit(url)
             host = parts.hostname or ""

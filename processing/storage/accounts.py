@@ -13,14 +13,28 @@ from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from breaker.configuration.errors import nearest
+from breaker.configuration.lookup import value_of
+from breaker.configuration.references import unresolved
 from processing.connection_strings import ConnectionStringError, StorageConnection
-from processing.errors import SettingsError
+from processing.errors import MissingSettingError, SettingsError
 
 HOST = "AzureWebJobsStorage"
 APP = "BreakwaterStorage"
 
 _ADDRESSES = ("accountName", "blobServiceUri", "queueServiceUri")
-_PARTS = (*_ADDRESSES, "tableServiceUri", "credential", "clientId")
+_CONNECTION_STRING = (
+    "DefaultEndpointsProtocol=https;AccountName=...;AccountKey=...;EndpointSuffix=core.windows.net"
+)
+_FORMS = {
+    "": _CONNECTION_STRING,
+    "accountName": "the name of a storage account",
+    "blobServiceUri": "an address such as https://ACCOUNT.blob.core.windows.net",
+    "queueServiceUri": "an address such as https://ACCOUNT.queue.core.windows.net",
+    "tableServiceUri": "an address such as https://ACCOUNT.table.core.windows.net",
+    "credential": "managedidentity",
+    "clientId": "the client id of a user-assigned identity",
+}
+_PARTS = tuple(part for part in _FORMS if part)
 _ACCOUNT = re.compile(r"[a-z0-9]{3,24}")
 _AZURE_HOST = re.compile(r"(?P<account>[a-z0-9]+)\.(?:privatelink\.)?(?P<service>[a-z]+)\..+")
 _TAKES = (
@@ -59,12 +73,13 @@ def host_account(settings: Mapping[str, str]) -> StorageAccount:
     A connection string wins over addresses, as in the host.
 
     Raises:
-        SettingsError: the setting is missing, incomplete or unusable.
+        MissingSettingError: the setting is missing or incomplete.
+        SettingsError: the setting is unusable.
     """
     values = _values(settings, HOST)
     account = _account(values, HOST)
     if account is None:
-        raise SettingsError(f"the app setting {HOST} is missing; {_TAKES.format(HOST)}")
+        raise MissingSettingError(f"the app setting {HOST} is missing; {_TAKES.format(HOST)}")
     return account
 
 
@@ -101,9 +116,14 @@ def app_account(settings: Mapping[str, str], host: StorageAccount) -> StorageAcc
 
 def _values(settings: Mapping[str, str], setting: str) -> dict[str, str]:
     """Return the values of a connection that are not empty; "" is the connection string."""
-    names = {"": setting} | {part: f"{setting}__{part}" for part in _PARTS}
-    found = {part: settings.get(name, "").strip() for part, name in names.items()}
-    return {part: value for part, value in found.items() if value}
+    found = {}
+    for part, takes in _FORMS.items():
+        name = f"{setting}__{part}" if part else setting
+        if value := value_of(settings, name):
+            if problem := unresolved(value):
+                raise SettingsError(f"the app setting {name} {problem}; it takes {takes}")
+            found[part] = value
+    return found
 
 
 def _account(values: Mapping[str, str], setting: str) -> StorageAccount | None:
@@ -114,8 +134,7 @@ def _account(values: Mapping[str, str], setting: str) -> StorageAccount | None:
             parsed = StorageConnection.parse(connection)
         except ConnectionStringError as error:
             raise SettingsError(
-                f"the app setting {setting} {error}; it takes DefaultEndpointsProtocol=https;"
-                "AccountName=...;AccountKey=...;EndpointSuffix=core.windows.net"
+                f"the app setting {setting} {error}; it takes {_CONNECTION_STRING}"
             ) from None
         return StorageAccount(connection, _plain(parsed.blob), _plain(parsed.queue), client_id)
     name = _account_name(values, setting)
@@ -171,8 +190,6 @@ def _check_names(settings: Mapping[str, str]) -> None:
 
 def _shown(value: str) -> str:
     """Return a value for a message, without anything that may be a secret."""
-    if value.startswith("@Microsoft.KeyVault("):
-        return "a Key Vault reference that the platform did not resolve"
     if len(value) > 100 or set(value) & set("=;?@"):
         return "a text that is not shown"
     return repr(value)
