@@ -18,6 +18,21 @@ FRAME_BYTES = 4_096
 HEADER_BYTES = 16_384
 CLOSE_SECONDS = 10.0
 STOP_SECONDS = 5
+KEEP_ALIVE_SECONDS = 3_900
+"""How long an idle connection stays open: longer than any proxy keeps it.
+
+If the console closes a connection just when the proxy sends a request on it, the operator gets a
+stray 503. So the proxy must close first. Envoy, which Azure Container Apps uses, keeps an idle
+connection for one hour unless it is configured (idle_timeout of its HttpProtocolOptions); Azure's
+load balancers keep it for 4 minutes, and nginx for one. uvicorn's own default is 5 seconds.
+"""
+IDLE_MOST = 500
+"""Most idle connections; above it the longest idle one is closed, so that sockets do not run out.
+
+A proxy pools far fewer connections.
+"""
+PING_SECONDS = 20.0
+"""Pause between two pings of a WebSocket; Azure ends a connection that is silent for 240 s."""
 
 
 class RequestTimeoutProtocol(H11Protocol):
@@ -29,6 +44,7 @@ class RequestTimeoutProtocol(H11Protocol):
 
     _timer: asyncio.TimerHandle | None = None
     _last_cycle: object = None
+    _was_awaited = True
     _unsent = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -46,20 +62,52 @@ class RequestTimeoutProtocol(H11Protocol):
         self._stop()
         super().handle_websocket_upgrade(event)
 
+    def on_response_complete(self) -> None:
+        """Keep the connection for the next request, and bound the number of idle connections."""
+        super().on_response_complete()
+        if len(self.connections) > IDLE_MOST:
+            self._close_longest_idle()
+
+    def _close_longest_idle(self) -> None:
+        idle = [
+            (kept.when(), each)
+            for each in self.connections
+            if isinstance(each, RequestTimeoutProtocol)
+            and (kept := each.timeout_keep_alive_task) is not None
+            and not each.transport.is_closing()
+        ]
+        if len(idle) > IDLE_MOST:
+            _, longest = min(idle, key=lambda found: found[0])
+            longest.timeout_keep_alive_handler()
+
     def _watch(self) -> None:
         self._last_cycle = self.cycle
+        self._was_awaited = self._is_awaited()
         self._unsent = self.transport.get_write_buffer_size()
-        self._timer = self.loop.call_later(REQUEST_SECONDS, self._check)
+        self._timer = self.loop.call_later(REQUEST_SECONDS, self.look)
 
-    def _check(self) -> None:
+    def look(self) -> None:
+        """Close the connection if its client is late, else look again later."""
+        self._stop()
         if self._unsent and self._unsent == self.transport.get_write_buffer_size():
             self.transport.abort()  # close() would wait until the client reads
             return
-        idle = self.conn.their_state is h11.IDLE
-        if idle and self.cycle is self._last_cycle and not self.transport.is_closing():
+        # A head that began only now has its own time.
+        late = self._was_awaited and self._is_awaited() and self.cycle is self._last_cycle
+        if late and not self.transport.is_closing():
             self.transport.close()
             return
         self._watch()
+
+    def _is_awaited(self) -> bool:
+        """Return whether the first request, or the rest of a request's head, is missing.
+
+        A connection between two requests is idle, and uvicorn's keep-alive timeout ends it.
+        """
+        if self.conn.their_state is not h11.IDLE:
+            return False
+        received, _ = self.conn.trailing_data
+        return self.cycle is None or bool(received)
 
     def _stop(self) -> None:
         if self._timer is not None:
@@ -119,6 +167,7 @@ def configure(
         http=RequestTimeoutProtocol,
         ws=BackpressureProtocol,
         ws_max_size=FRAME_BYTES,
+        ws_ping_interval=PING_SECONDS,
         # All browsers share one small frame; compression would need a frame for each browser.
         ws_per_message_deflate=False,
         h11_max_incomplete_event_size=HEADER_BYTES,
@@ -127,5 +176,6 @@ def configure(
         server_header=False,
         access_log=False,
         log_config=None,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=STOP_SECONDS,
     )

@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from collections.abc import AsyncIterator
 
 import pytest
+from starlette.applications import Starlette
+from uvicorn.server import ServerState
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.frames import Frame, Opcode
+from websockets.protocol import Event
 
 from console import server
+from console.settings import ConsoleSettings
 from tests.support.console.server import (
     BEARER,
+    TOKEN,
     Served,
     close_code,
     next_message,
@@ -95,6 +103,129 @@ async def _rest(reader: asyncio.StreamReader) -> bytes:
         return await reader.read()
     except ConnectionResetError:  # closed before the half request was sent
         return b""
+
+
+REQUEST = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
+
+
+class Kept:
+    """A connection that a proxy keeps for its next request."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self.writer = writer
+
+    @classmethod
+    async def opened(cls, url: str) -> Kept:
+        return cls(*await asyncio.open_connection("127.0.0.1", int(url.rpartition(":")[2])))
+
+    async def ask(self) -> bytes:
+        """Send a request; return the status line, or b"" if the connection was closed."""
+        async with asyncio.timeout(HANG_SECONDS):
+            self.writer.write(REQUEST)
+            head = await _rest_until(self._reader, b"\r\n\r\n")
+            if length := re.search(rb"content-length: (\d+)", head):
+                await self._reader.readexactly(int(length[1]))
+            return head.partition(b"\r\n")[0]
+
+    async def closed(self) -> None:
+        """Wait until the console closes the connection."""
+        async with asyncio.timeout(HANG_SECONDS):
+            assert await _rest(self._reader) == b""
+
+
+async def _rest_until(reader: asyncio.StreamReader, end: bytes) -> bytes:
+    try:
+        return await reader.readuntil(end)
+    except (asyncio.IncompleteReadError, ConnectionError):
+        return b""
+
+
+async def test_idle_connection_of_a_proxy_stays_open(
+    console: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only a client that owes a request, or the rest of one, is disconnected."""
+    monkeypatch.setattr(server, "REQUEST_SECONDS", 0.1)
+    kept, begun = await Kept.opened(console.url), await Kept.opened(console.url)
+    assert b"200" in await kept.ask()
+    assert b"200" in await begun.ask()
+    begun.writer.write(REQUEST[:20])
+    silent = await Kept.opened(console.url)
+    await begun.closed()
+    await silent.closed()
+    assert b"200" in await kept.ask()
+    for each in (kept, begun, silent):
+        each.writer.close()
+
+
+async def test_head_that_has_just_begun_has_its_own_time() -> None:
+    """A look that comes just after the first bytes of a request does not end the request."""
+    loop = asyncio.get_running_loop()
+    config = server.configure(Starlette(), ConsoleSettings(token=TOKEN))
+    config.load()
+    made: list[server.RequestTimeoutProtocol] = []
+
+    def accept() -> server.RequestTimeoutProtocol:
+        made.append(server.RequestTimeoutProtocol(config, ServerState(), {}, loop))
+        return made[-1]
+
+    async with await loop.create_server(accept, "127.0.0.1", 0) as listening:
+        kept = await Kept.opened(f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}")
+        assert b"404" in await kept.ask()
+        (protocol,) = made
+        kept.writer.write(REQUEST[:20])
+        async with asyncio.timeout(HANG_SECONDS):
+            while not protocol.conn.trailing_data[0]:
+                await asyncio.sleep(0)
+        protocol.look()
+        kept.writer.write(REQUEST[20:])
+        assert b"404" in await kept.ask()
+        kept.writer.close()
+        await kept.writer.wait_closed()
+
+
+async def test_longest_idle_connection_gives_way(
+    console: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "IDLE_MOST", 2)
+    one, two, three = [await Kept.opened(console.url) for _ in range(3)]
+    for each in (one, two, one, three):
+        assert b"200" in await each.ask()
+    await two.closed()
+    for each in (three, one, three, one):
+        assert b"200" in await each.ask()
+    for each in (one, two, three):
+        each.writer.close()
+
+
+def test_proxy_closes_idle_connections_first() -> None:
+    """A proxy that sends on a connection that the console closes answers with a stray 503.
+
+    Envoy keeps idle connections for 3,600 s, and Azure ends silent WebSockets after 240 s.
+    """
+    settings = ConsoleSettings(token=TOKEN)
+    config = server.configure(Starlette(), settings)
+    assert config.timeout_keep_alive > 3_600 + 60
+    assert config.ws_ping_interval is not None
+    assert config.ws_ping_interval < 240 / 2
+
+
+async def test_silent_websocket_is_pinged(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A page that has not resumed gets no heartbeats, and still no silence."""
+    pinged = asyncio.Event()
+
+    class Browser(ClientConnection):
+        def process_event(self, event: Event) -> None:
+            if isinstance(event, Frame) and event.opcode is Opcode.PING:
+                pinged.set()
+            super().process_event(event)
+
+    monkeypatch.setattr(server, "PING_SECONDS", 0.05)
+    async with serving_memory() as quick:
+        address = f"{quick.url.replace('http', 'ws')}/live"
+        async with connect(address, additional_headers=BEARER, create_connection=Browser):
+            async with asyncio.timeout(HANG_SECONDS):
+                await pinged.wait()
 
 
 async def test_missing_or_large_body_is_refused(
