@@ -25,12 +25,13 @@ from processing.monitoring.dependency_states import (
 )
 from processing.monitoring.expired import expired_problems
 from processing.monitoring.fleet import FleetStates
+from processing.monitoring.moved_warning import MovedWarning
 from processing.monitoring.partition_state import GRAVITY, PartitionState, State
 from processing.monitoring.reasons import HOLDING, Why
 from processing.monitoring.stall import Held
 from processing.monitoring.verdicts import deferred_state, judged
 from processing.parking.store import ParkedKey, ParkingStore
-from processing.partitions.hub_changes import HubChange, HubChanges, moved_keys
+from processing.partitions.hub_changes import HubChange, HubChanges
 from processing.partitions.hub_created import HubCreated
 from processing.partitions.lag import LagReader, PartitionLag, ReadCheckpoint
 
@@ -125,6 +126,7 @@ class Survey:
         self._replays = replays
         self._created = created
         self._changes = changes
+        self._moved = MovedWarning(parking)
         self._now_ms = now_ms
         # The deferred keys, and the numbers of the partitions' lists when the keys were read.
         self._keys: list[ParkedKey] = []
@@ -183,7 +185,7 @@ class Survey:
             self._created.created_ms, len(lags), recreated=any(each.recreated for each in lags)
         )
         now_ms = self._now_ms()
-        moved = moved_keys(changes, now_ms)
+        moved = await self._moved.text(changes, lags, now_ms)
         return Sighting(
             tuple(lags),
             tuple(each for each in states if each.state is not State.OK),

@@ -270,6 +270,12 @@ class MemoryParkingStore:
             for (source, key), each in self._lists.items()
         ]
 
+    async def firsts(self, source: Source, keys: Sequence[ListKey]) -> list[Position]:
+        """See `ParkingStore.firsts`."""
+        await asyncio.sleep(0)
+        lists = self._of(source)
+        return [min(lists[key].entries, default="") if key in lists else "" for key in keys]
+
     async def sources(self) -> list[Source]:
         """See `ParkingStore.sources`."""
         await asyncio.sleep(0)

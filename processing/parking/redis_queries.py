@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import batched
 from typing import Any
 
@@ -52,6 +53,17 @@ class RedisParkingQueries:
     async def keys(self) -> list[ParkedKey]:
         """See `ParkingStore.keys`."""
         return [each for source in await self.sources() for each in await self._keys_of(source)]
+
+    async def firsts(self, source: Source, keys: Sequence[ListKey]) -> list[Position]:
+        """See `ParkingStore.firsts`."""
+        found: list[Position] = []
+        for some in batched(keys, _COUNTED_AT_ONCE):
+            async with self._client.pipeline(transaction=False) as pipe:
+                for key in some:
+                    pipe.zrange(parking_keys(source, f"entries:{label_of(key)}")[0], 0, 0)
+                replies = await self._query(pipe.execute())
+            found += [text_of(reply[0]) if reply else "" for reply in replies]
+        return found
 
     async def sources(self) -> list[Source]:
         """See `ParkingStore.sources`."""

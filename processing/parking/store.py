@@ -326,6 +326,10 @@ class ParkingStore(Protocol):
         """Return the keys with a list, of all partitions."""
         ...
 
+    async def firsts(self, source: Source, keys: Sequence[ListKey]) -> list[Position]:
+        """Return the position of the first entry of each key's list; "" without a list."""
+        ...
+
     async def sources(self) -> list[Source]:
         """Return the partitions that may have parked lists."""
         ...

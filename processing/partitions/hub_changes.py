@@ -50,12 +50,12 @@ class HubChange:
     def text(self) -> str:
         """The change in one sentence."""
         if self.kind is ChangeKind.RECREATED:
-            return f"The hub was recreated at {_utc(self.created_ms)}"
+            return f"The hub was recreated at {utc(self.created_ms)}"
         return f"The number of partitions changed from {self.before} to {self.after}"
 
 
-def moved_keys(changes: Iterable[HubChange], now_ms: int) -> str | None:
-    """Return the warning that keys have come to other partitions, or None.
+def latest_growth(changes: Iterable[HubChange], now_ms: int) -> HubChange | None:
+    """Return the latest change of the number of partitions if operators must still know of it.
 
     Args:
         changes: the hub's changes, the latest change first.
@@ -64,16 +64,12 @@ def moved_keys(changes: Iterable[HubChange], now_ms: int) -> str | None:
     oldest = now_ms - MOVED_DAYS * 24 * 3600 * 1000
     for each in changes:
         if each.kind is ChangeKind.PARTITIONS and each.seen_ms > oldest:
-            return (
-                f"the hub has {each.after} partitions and had {each.before} until "
-                f"{_utc(each.seen_ms)}: events of a key may be in two partitions, and a parked "
-                "key does not hold its events in the other one. See 'The number of partitions "
-                "changed' in operations.md"
-            )
+            return each
     return None
 
 
-def _utc(milliseconds: int) -> str:
+def utc(milliseconds: int) -> str:
+    """Return a time in milliseconds since 1970 as text."""
     return f"{datetime.fromtimestamp(milliseconds / 1000, UTC):%Y-%m-%d %H:%M} UTC"
 
 
@@ -91,6 +87,14 @@ class HubChanges(Protocol):
             created_ms: time at which the hub was created, milliseconds since 1970.
             partitions: the hub's number of partitions.
             recreated: the progress of a partition shows that the hub was recreated.
+
+        Raises:
+            StorageUnavailableError: the store does not answer.
+        """
+        ...
+
+    async def known(self) -> list[HubChange]:
+        """Return all changes that are stored, the latest change first.
 
         Raises:
             StorageUnavailableError: the store does not answer.
@@ -124,6 +128,11 @@ class MemoryHubChanges:
             self._add(HubChange(ChangeKind.RECREATED, now, created_ms))
         if partitions != before:
             self._add(HubChange(ChangeKind.PARTITIONS, now, created_ms, before, partitions))
+        return list(self._changes)
+
+    async def known(self) -> list[HubChange]:
+        """See `HubChanges.known`."""
+        await asyncio.sleep(0)
         return list(self._changes)
 
     def _add(self, change: HubChange) -> None:

@@ -29,6 +29,7 @@ class RedisHubChanges:
     def __init__(
         self, client: Redis | RedisCluster, identity: Identity, *, ttl_seconds: int
     ) -> None:
+        self._client: Any = client
         self._keys = hub_keys(identity)
         self._ttl = ttl_seconds
         self._observe: Any = client.register_script((_SCRIPTS / "observe_hub.lua").read_text())
@@ -41,13 +42,23 @@ class RedisHubChanges:
         try:
             found = await self._observe(keys=self._keys, args=args)
         except FAILURES as error:
-            raise StorageUnavailableError(
-                f"changes of the hub: {type(error).__name__}: {error}"
-            ) from error
+            raise _unavailable(error) from error
         return [
             _parsed(bytes(change).decode(), int(float(seen)))
             for change, seen in zip(found[::2], found[1::2], strict=True)
         ]
+
+    async def known(self) -> list[HubChange]:
+        """See `HubChanges.known`."""
+        try:
+            found = await self._client.zrevrange(self._keys[1], 0, -1, withscores=True)
+        except FAILURES as error:
+            raise _unavailable(error) from error
+        return [_parsed(bytes(change).decode(), int(seen)) for change, seen in found]
+
+
+def _unavailable(error: Exception) -> StorageUnavailableError:
+    return StorageUnavailableError(f"changes of the hub: {type(error).__name__}: {error}")
 
 
 def _parsed(text: str, seen_ms: int) -> HubChange:

@@ -15,8 +15,9 @@ from processing.errors import (
 from processing.identity import Source
 from processing.parking.marks import MarkUnreadableError, StoredMark
 from processing.partitions.checkpoints import Checkpoint
-from processing.partitions.hub_changes import moved_keys
+from processing.partitions.hub_changes import latest_growth
 from processing.partitions.hub_range import HubRange
+from processing.partitions.moved_keys import find_moved
 from processing.partitions.rewind_plan import (
     RewindPlan,
     RewindRefusedError,
@@ -121,12 +122,17 @@ class RewindPlanner:
         partitions = len(await self._stores.positions.partitions())
         try:
             changes = await self._stores.changes.observe(created_ms, partitions)
+            change = latest_growth(changes, self._now_ms())
+            if change is None:
+                return []
+            moved = (await find_moved(self._stores.parking, change)).text(repr)
         except StorageUnavailableError as error:
             return [RewindWarning(WarningKind.UNKNOWN, f"The hub's changes are not known: {error}")]
-        moved = moved_keys(changes, self._now_ms())
-        if moved is None:
-            return []
-        return [RewindWarning(WarningKind.MOVED, f"{moved[0].upper()}{moved[1:]}")]
+        text = (
+            f"{moved[0].upper()}{moved[1:]}. A rewind brings back a key's events of each rewound "
+            "partition, without an order between the partitions"
+        )
+        return [RewindWarning(WarningKind.MOVED, text)]
 
     async def _chosen(self, partitions: Sequence[str] | None) -> Sequence[str]:
         known = await self._stores.positions.partitions()

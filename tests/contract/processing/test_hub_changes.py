@@ -57,6 +57,14 @@ async def test_growth_is_stored_once(store: HubChanges) -> None:
     assert seen(changes) == [grown(1000, 4, 8)]
     assert changes[0].seen_ms > 1_700_000_000_000
     assert await store.observe(1000, 8) == changes
+    assert await store.known() == changes
+
+
+async def test_unobserved_hub_has_no_change(store: HubChanges) -> None:
+    """A command that lists waiting keys does not ask the hub."""
+    assert await store.known() == []
+    await store.observe(1000, 4)
+    assert await store.known() == []
 
 
 async def test_recreated_hub_is_stored_once(store: HubChanges) -> None:
@@ -98,3 +106,5 @@ async def test_store_that_does_not_answer_is_unavailable() -> None:
         store = RedisHubChanges(client, IDENTITY, ttl_seconds=60)
         with pytest.raises(StorageUnavailableError, match="changes of the hub"):
             await store.observe(1000, 4)
+        with pytest.raises(StorageUnavailableError, match="changes of the hub"):
+            await store.known()

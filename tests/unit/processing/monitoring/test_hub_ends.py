@@ -11,8 +11,12 @@ import pytest
 from breaker import BreakerSettings, CircuitBreaker, MemoryCircuitStore
 from breaker.clock import ManualClock
 from processing.identity import Source
+from processing.monitoring.moved_warning import MANY_KEYS
 from processing.monitoring.partition_state import State
 from processing.monitoring.reasons import Why
+from processing.monitoring.telemetry import key_hash
+from processing.parking.event import position_of
+from processing.parking.store import WritingAs
 from processing.progress.store import Mark
 from tests.support.processing.events import IDENTITY, SOURCE, event
 from tests.support.processing.watch_rig import WatchRig
@@ -203,3 +207,45 @@ async def test_grown_hub_is_a_warning_for_a_week(rig: WatchRig) -> None:
     assert entry["text"] == "The number of partitions changed from 3 to 4"
     rig.clock.advance(7 * 24 * 3600)
     assert (await rig.health.report()).warnings == ()
+
+
+async def test_growth_names_the_keys_that_wait_since_then(rig: WatchRig) -> None:
+    """Their next events may come to another partition, where their list does not hold them."""
+    await rig.health.report()
+    rig.hub.partitions = ("0", "1", "2", "3")
+    (warning,) = (await rig.health.report()).warnings
+    assert "No key waits since before the change" in warning
+    before = rig.now_ms()
+    claim = await rig.parking.claim(SOURCE, ["alice", "bob"])
+    writing = WritingAs(claim.owner, "", creates=True)
+    for number, (key, enqueued_ms) in enumerate(
+        [("alice", before), ("bob", before + 3_600_000), (None, before)]
+    ):
+        each = event(number, key, enqueued_ms=enqueued_ms)
+        await rig.parking.poison(writing, SOURCE, key, position_of(each), "p")
+        rig.clock.advance(1)
+    (warning,) = (await rig.health.report()).warnings
+    assert f"1 key waits since before the change ({key_hash('alice')} in partition 0); " in warning
+    assert await rig.parking.lease(SOURCE, "alice", "t", 1000)
+    await rig.parking.finish(SOURCE, "alice", "t", position_of(event(0, enqueued_ms=before)))
+    (warning,) = (await rig.health.report()).warnings
+    assert "No key waits since before the change" in warning
+
+
+async def test_many_waiting_keys_are_read_once_a_minute(rig: WatchRig) -> None:
+    """A health request each second must not list ten thousand keys each second."""
+    await rig.health.report()
+    rig.hub.partitions = ("0", "1", "2", "3")
+    claim = await rig.parking.claim(SOURCE, [])
+    writing = WritingAs(claim.owner, "", creates=True)
+    for number in range(MANY_KEYS + 2):
+        position = position_of(event(number, enqueued_ms=rig.now_ms()))
+        await rig.parking.poison(writing, SOURCE, f"k{number}", position, "p")
+    (first,) = (await rig.health.report()).warnings
+    assert "502 keys wait since before the change (" in first
+    assert ", 497 more); redrive or discard these keys first" in first
+    await rig.parking.poison(writing, SOURCE, "late", position_of(event(9999, enqueued_ms=1)), "p")
+    assert (await rig.health.report()).warnings == (first,)
+    rig.clock.advance(60)
+    (later,) = (await rig.health.report()).warnings
+    assert "503 keys wait" in later

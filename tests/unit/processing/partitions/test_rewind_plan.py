@@ -212,9 +212,12 @@ async def test_rewind_of_a_grown_hub_warns_that_keys_have_moved() -> None:
     assert (await setup.rewind.plan(["0"], None)).warnings == ()
     setup.changes = MemoryHubChanges()
     setup.use_parking(setup.parking)
+    await setup.park(7)
     await setup.changes.observe(setup.positions.created, 1)
     plan = await setup.rewind.plan(["0"], None)
     (warning,) = plan.warnings
+    assert "1 key waits since before the change ('k7' in partition 0); redrive" in warning.text
+    assert "without an order between the partitions" in warning.text
     assert warning.kind is WarningKind.MOVED
     assert warning.text.startswith("The hub has 2 partitions and had 1 until ")
     assert plan_document(plan)["warnings"] == [{"kind": "moved", "text": warning.text}]

@@ -1,0 +1,53 @@
+"""The warning that the hub got another number of partitions, with the keys that wait since then."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from processing.monitoring.telemetry import key_hash
+from processing.parking.store import ParkingStore
+from processing.partitions.hub_changes import HubChange, latest_growth
+from processing.partitions.lag import PartitionLag
+from processing.partitions.moved_keys import MovedKeys, find_moved
+
+MANY_KEYS = 500
+"""Number of keys from which the keys are read at most once in `KEYS_MS`."""
+KEYS_MS = 60_000
+
+
+class MovedWarning:
+    """A source of the warning, which reads the waiting keys only after their numbers changed.
+
+    Args:
+        parking: stores the lists.
+    """
+
+    def __init__(self, parking: ParkingStore) -> None:
+        self._parking = parking
+        self._found: MovedKeys | None = None
+        self._numbers: object = None
+        self._until_ms = 0
+
+    async def text(
+        self, changes: Iterable[HubChange], lags: Iterable[PartitionLag], now_ms: int
+    ) -> str | None:
+        """Return the warning, or None if the number of partitions has not changed lately.
+
+        Args:
+            changes: the changes of the hub, the latest change first.
+            lags: the partitions.
+            now_ms: the present time, milliseconds since 1970.
+
+        Raises:
+            StorageUnavailableError: Redis did not answer.
+        """
+        change = latest_growth(changes, now_ms)
+        if change is None:
+            return None
+        numbers = change, *((each.partition, each.parked, each.deferred) for each in lags)
+        if self._found is None or (numbers != self._numbers and now_ms >= self._until_ms):
+            keys = await self._parking.keys()
+            self._found = await find_moved(self._parking, change, keys)
+            self._numbers = numbers
+            self._until_ms = now_ms + (KEYS_MS if len(keys) > MANY_KEYS else 0)
+        return self._found.text(key_hash)
