@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from itertools import count
 
 from processing.errors import StorageUnavailableError
 from processing.poison.claim_checks import ClaimChecks, body_lost
+from processing.poison.hold_clock import hold_time
+from processing.poison.index.entry import IndexEntry
 from processing.poison.message import INLINE_BYTES, ClaimCheck, PoisonMessage
-from processing.poison.queue import Received
+from processing.poison.queue import Received, Refusal
 
 
 class MemoryPoisonReader:
@@ -20,7 +23,6 @@ class MemoryPoisonReader:
 
     def __init__(self, queue: MemoryPoisonQueue) -> None:
         self._queue = queue
-        self._held: list[PoisonMessage] = []
 
     async def receive(self) -> list[Received]:
         """See `PoisonReader.receive`."""
@@ -28,32 +30,54 @@ class MemoryPoisonReader:
         free = [
             message
             for message in self._queue.messages
-            if not any(message is held for held in self._held)
+            if self._queue.name_of(message) not in self._queue.holds
         ]
-        self._held += free[:32]
-        return [Received(message, message.id, "") for message in free[:32]]
+        return [self._hold(message) for message in free[:32]]
+
+    async def take(self, entry: IndexEntry) -> Received | Refusal:
+        """See `PoisonReader.take`."""
+        if not entry.is_whole:
+            raise ValueError(f"the index has only a part of the poison message {entry.name}")
+        await asyncio.sleep(0)
+        for message in self._queue.messages:
+            if self._queue.name_of(message) == entry.name:
+                if self._queue.receipt_of(entry.name) != entry.receipt:
+                    return Refusal.HELD
+                return self._hold(message)
+        return Refusal.GONE
+
+    async def count(self) -> int:
+        """See `PoisonReader.count`."""
+        await asyncio.sleep(0)
+        return len(self._queue.messages)
 
     async def renew(self, received: Received) -> None:
         """See `PoisonReader.renew`."""
         await asyncio.sleep(0)
-        self._index(received)
+        if self._index(received) is not None:
+            self._renew(received)
 
     async def update(self, received: Received, message: PoisonMessage) -> None:
         """See `PoisonReader.update`."""
         await asyncio.sleep(0)
         if (index := self._index(received)) is not None:
-            self._release(received)
-            self._queue.messages[index] = received.message = stored(message)
-            self._held.append(received.message)
+            self._queue.replace(index, stored(message))
+            received.message = self._queue.messages[index]
+            self._renew(received)
 
     def expire_holds(self) -> None:
         """Expire all visibility timeouts."""
-        self._held.clear()
+        for received in self._queue.holds.values():
+            received.held_until = 0.0
+        self._queue.holds.clear()
 
     async def put_back(self, received: Received) -> None:
         """See `PoisonReader.put_back`."""
         await asyncio.sleep(0)
-        self._release(received)
+        if self._index(received) is not None:
+            self._renew(received)
+            received.held_until = 0.0
+            self._queue.holds.pop(received.name, None)
 
     async def remove(self, received: Received) -> bool:
         """See `PoisonReader.remove`."""
@@ -61,19 +85,27 @@ class MemoryPoisonReader:
         if received.gone or (index := self._index(received)) is None:
             return False
         del self._queue.messages[index]
-        self._release(received)
+        self._queue.holds.pop(received.name, None)
         received.gone = True
         return True
 
+    def _hold(self, message: PoisonMessage) -> Received:
+        received = Received(message, self._queue.name_of(message), "")
+        self._renew(received)
+        return received
+
+    def _renew(self, received: Received) -> None:
+        received.receipt = self._queue.new_receipt(received.name)
+        received.held_until = hold_time() + self.hold_seconds
+        self._queue.holds[received.name] = received
+
     def _index(self, received: Received) -> int | None:
-        for index, message in enumerate(self._queue.messages):
-            if message is received.message:
-                return index
+        if self._queue.receipt_of(received.name) == received.receipt:
+            for index, message in enumerate(self._queue.messages):
+                if self._queue.name_of(message) == received.name:
+                    return index
         received.gone = True
         return None
-
-    def _release(self, received: Received) -> None:
-        self._held = [held for held in self._held if held is not received.message]
 
 
 class MemoryClaimChecks(ClaimChecks):
@@ -107,15 +139,51 @@ class MemoryPoisonQueue:
 
     Args:
         claims: stores messages that are too large for the queue; None: a store of its own.
+
+    Attributes:
+        messages: the messages, oldest first.
+        holds: the messages that a reader holds, by name.
     """
 
     def __init__(self, claims: ClaimChecks | None = None) -> None:
         self.messages: list[PoisonMessage] = []
+        self.holds: dict[str, Received] = {}
         self._claims = claims or MemoryClaimChecks()
+        self._numbers = count(1)
+        self._receipts: dict[str, str] = {}
+        # By identity, because two messages of one event may be equal. Each message is kept here, so
+        # that no other object has its identity.
+        self._names: dict[int, tuple[str, PoisonMessage]] = {}
 
     async def put(self, message: PoisonMessage) -> None:
         """See `PoisonQueue.put`."""
         self.messages.append(stored(await self._claims.shrink(message)))
+
+    def entry_of(self, message: PoisonMessage) -> IndexEntry:
+        """Return the index entry of a message in the queue, with its latest receipt."""
+        name = self.name_of(message)
+        return IndexEntry(name, self.receipt_of(name), message)
+
+    def name_of(self, message: PoisonMessage) -> str:
+        """Return the queue's message id; two messages of one event have different ones."""
+        if id(message) not in self._names:
+            self._names[id(message)] = f"message-{next(self._numbers)}", message
+        return self._names[id(message)][0]
+
+    def receipt_of(self, name: str) -> str:
+        """Return the latest pop receipt of a message."""
+        return self._receipts.get(name) or self.new_receipt(name)
+
+    def new_receipt(self, name: str) -> str:
+        """Return a new pop receipt of a message; earlier ones are no longer valid."""
+        receipt = self._receipts[name] = f"receipt-{next(self._numbers)}"
+        return receipt
+
+    def replace(self, index: int, message: PoisonMessage) -> None:
+        """Replace a message by another one with the same name."""
+        name = self.name_of(self.messages[index])
+        self.messages[index] = message
+        self._names[id(message)] = name, message
 
 
 def stored(message: PoisonMessage) -> PoisonMessage:

@@ -6,15 +6,27 @@ import asyncio
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from itertools import batched
+from enum import StrEnum
 from typing import Protocol
 
 from processing.errors import ProcessingError, StorageUnavailableError
 from processing.identity import Identity
+from processing.poison.hold_clock import hold_time
+from processing.poison.index.entry import IndexEntry
 from processing.poison.message import PoisonMessage
 from processing.poison.other_apps import is_own, refusal
+from processing.poison.side_by_side import side_by_side
 
 PUT_BACK_AT_ONCE = 32
+HOST = "host"
+"""Name of the host's storage account, if the app has an account of its own."""
+
+
+class Refusal(StrEnum):
+    """Why the message of an index entry could not be taken."""
+
+    GONE = "gone"  # the queue has no such message
+    HELD = "held"  # somebody else has received or changed the message
 
 
 @dataclass(slots=True, eq=False, weakref_slot=True)
@@ -24,6 +36,8 @@ class Received:
     Attributes:
         message: the message in the queue; a claim check if it is large.
         name, receipt: the queue's message id and pop receipt.
+        where: the storage account; see `IndexEntry`.
+        held_until: end of the visibility timeout by `hold_time`, counted from before the request.
         gone: whether the message was removed, or another reader received it after the timeout.
         lock: serializes the reader's calls, because each call makes the earlier receipt invalid.
     """
@@ -31,8 +45,14 @@ class Received:
     message: PoisonMessage
     name: str
     receipt: str
+    where: str = ""
+    held_until: float = 0.0
     gone: bool = False
     lock: asyncio.Lock = field(default_factory=asyncio.Lock, repr=False)
+
+    def is_held_for(self, seconds: float) -> bool:
+        """Return whether no other reader can receive the message for so long."""
+        return not self.gone and hold_time() + seconds < self.held_until
 
 
 class PoisonReader(Protocol):
@@ -48,7 +68,22 @@ class PoisonReader(Protocol):
     hold_seconds: float
 
     async def receive(self) -> list[Received]:
-        """Return some messages that no reader holds; an empty list if there are no more."""
+        """Return some messages that no reader holds; an empty list if there are no more.
+
+        Several calls may run at the same time.
+        """
+        ...
+
+    async def take(self, entry: IndexEntry) -> Received | Refusal:
+        """Hold the message of an index entry, if nobody has received or changed it since.
+
+        Raises:
+            ValueError: the entry is not whole, so that the message is unknown.
+        """
+        ...
+
+    async def count(self) -> int:
+        """Return the approximate number of messages, also of those that readers hold."""
         ...
 
     async def renew(self, received: Received) -> None:
@@ -106,8 +141,7 @@ async def put_back(reader: PoisonReader, held: Sequence[Received]) -> None:
         with suppress(StorageUnavailableError):
             await reader.put_back(received)
 
-    for some in batched(held, PUT_BACK_AT_ONCE):
-        await asyncio.gather(*map(one, some))
+    await side_by_side(held, one, most=PUT_BACK_AT_ONCE)
 
 
 def oldest_first(messages: Iterable[PoisonMessage]) -> list[PoisonMessage]:

@@ -17,8 +17,11 @@ from azure.storage.queue.aio import QueueClient
 
 from processing.errors import StorageUnavailableError
 from processing.poison.claim_checks import ClaimChecks
+from processing.poison.hold_clock import hold_time
+from processing.poison.index.entry import IndexEntry
 from processing.poison.message import PoisonMessage
-from processing.poison.queue import Received
+from processing.poison.queue import Received, Refusal
+from processing.poison.side_by_side import side_by_side
 from processing.storage.creation import create_queue
 
 NEVER_EXPIRES = -1  # the service's default would drop messages after seven days
@@ -56,7 +59,8 @@ logger = logging.getLogger(__name__)
 PAGE = 32  # the service's limit
 
 
-GONE = ("MessageNotFound", "PopReceiptMismatch", "QueueNotFound")
+LOST = ("MessageNotFound", "QueueNotFound")
+GONE = (*LOST, "PopReceiptMismatch")
 MOST_WARNED = 1_000
 
 
@@ -76,13 +80,14 @@ class StoragePoisonReader:
         self._queue = queue
         self._namespace = namespace
         self.hold_seconds: float = hold_seconds
-        self._unreadable: list[QueueMessage] = []
+        self._unreadable: list[tuple[str, str]] = []  # message id and pop receipt
         self._warned: set[str] = set()
 
     async def receive(self) -> list[Received]:
         """See `PoisonReader.receive`."""
         try:
             while True:
+                held_until = hold_time() + self.hold_seconds
                 pages = self._queue.receive_messages(
                     messages_per_page=PAGE,
                     max_messages=PAGE,
@@ -91,6 +96,8 @@ class StoragePoisonReader:
                 found = [message async for message in pages]
                 received = [each for each in map(self._read, found) if each is not None]
                 if received:
+                    for each in received:
+                        each.held_until = held_until
                     return received
                 if not found:
                     await self._put_back_unreadable()
@@ -100,17 +107,44 @@ class StoragePoisonReader:
         except AzureError as error:
             raise self._unavailable(error) from error
 
+    async def take(self, entry: IndexEntry) -> Received | Refusal:
+        """See `PoisonReader.take`."""
+        if not entry.is_whole:
+            raise ValueError(f"the index has only a part of the poison message {entry.name}")
+        held_until = hold_time() + self.hold_seconds
+        try:
+            taken = await self._queue.update_message(
+                entry.name, entry.receipt, visibility_timeout=int(self.hold_seconds)
+            )
+        except AzureError as error:
+            code = getattr(error, "error_code", "")
+            if code in GONE:
+                return Refusal.GONE if code in LOST else Refusal.HELD
+            raise self._unavailable(error) from error
+        return Received(entry.message, entry.name, str(taken.pop_receipt), held_until=held_until)
+
+    async def count(self) -> int:
+        """See `PoisonReader.count`."""
+        try:
+            found = await self._queue.get_queue_properties()
+        except ResourceNotFoundError:  # the first poison message creates the queue
+            return 0
+        except AzureError as error:
+            raise self._unavailable(error) from error
+        return found.approximate_message_count or 0
+
     async def renew(self, received: Received) -> None:
         """See `PoisonReader.renew`."""
         await self._update(received, self.hold_seconds)
 
     async def _put_back_unreadable(self) -> None:
         messages, self._unreadable = self._unreadable, []
-        for message in messages:
+
+        async def one(message: tuple[str, str]) -> None:
             with suppress(AzureError):  # the visibility timeout expires
-                await self._queue.update_message(
-                    str(message.id), message.pop_receipt, visibility_timeout=0
-                )
+                await self._queue.update_message(*message, visibility_timeout=0)
+
+        await side_by_side(messages, one)
 
     async def update(self, received: Received, message: PoisonMessage) -> None:
         """See `PoisonReader.update`."""
@@ -141,6 +175,7 @@ class StoragePoisonReader:
         async with received.lock:
             if received.gone:
                 return
+            held_until = hold_time() + seconds
             try:
                 updated = await self._queue.update_message(
                     received.name,
@@ -152,6 +187,7 @@ class StoragePoisonReader:
                 self._mark_gone(received, error)
             else:
                 received.receipt = str(updated.pop_receipt)
+                received.held_until = held_until
 
     def _mark_gone(self, received: Received, error: AzureError) -> None:
         if isinstance(error, HttpResponseError) and getattr(error, "error_code", "") in GONE:
@@ -172,7 +208,7 @@ class StoragePoisonReader:
             text = base64.b64decode(message.content, validate=True)
             poison = PoisonMessage.from_json(text, namespace=self._namespace)
         except (binascii.Error, ValueError) as error:
-            self._unreadable.append(message)
+            self._unreadable.append((str(message.id), str(message.pop_receipt)))
             self._warn(str(message.id), error)
             return None
         return Received(poison, str(message.id), str(message.pop_receipt))

@@ -6,13 +6,11 @@ New data goes to the app's account only.
 
 from __future__ import annotations
 
-from collections.abc import MutableMapping
-from weakref import WeakKeyDictionary
-
 from processing.errors import BodyLostError
 from processing.poison.claim_checks import ClaimChecks
+from processing.poison.index.entry import IndexEntry
 from processing.poison.message import ClaimCheck, PoisonMessage
-from processing.poison.queue import PoisonReader, Received
+from processing.poison.queue import HOST, PoisonReader, Received, Refusal
 
 
 class PoisonReaderOfTwo:
@@ -29,7 +27,6 @@ class PoisonReaderOfTwo:
     def __init__(self, app: PoisonReader, host: PoisonReader) -> None:
         self._app = app
         self._host = host
-        self._readers: MutableMapping[Received, PoisonReader] = WeakKeyDictionary()
         self._app_is_empty = False
         self.hold_seconds = min(app.hold_seconds, host.hold_seconds)
 
@@ -40,26 +37,43 @@ class PoisonReaderOfTwo:
         for reader in readers:
             if received := await reader.receive():
                 self._app_is_empty = reader is self._host
-                self._readers.update((each, reader) for each in received)
-                return received
+                return self._named(received, reader)
         return []
+
+    async def take(self, entry: IndexEntry) -> Received | Refusal:
+        """See `PoisonReader.take`."""
+        reader = self._reader(entry.where)
+        taken = await reader.take(entry)
+        return taken if isinstance(taken, Refusal) else self._named([taken], reader)[0]
+
+    async def count(self) -> int:
+        """See `PoisonReader.count`; the sum of both accounts."""
+        return await self._app.count() + await self._host.count()
+
+    def _named(self, received: list[Received], reader: PoisonReader) -> list[Received]:
+        for each in received:
+            each.where = HOST if reader is self._host else ""
+        return received
+
+    def _reader(self, where: str) -> PoisonReader:
+        return self._host if where == HOST else self._app
 
     async def renew(self, received: Received) -> None:
         """See `PoisonReader.renew`."""
-        await self._readers[received].renew(received)
+        await self._reader(received.where).renew(received)
 
     async def update(self, received: Received, message: PoisonMessage) -> None:
         """See `PoisonReader.update`."""
-        await self._readers[received].update(received, message)
+        await self._reader(received.where).update(received, message)
 
     async def put_back(self, received: Received) -> None:
         """See `PoisonReader.put_back`."""
         self._app_is_empty = False
-        await self._readers[received].put_back(received)
+        await self._reader(received.where).put_back(received)
 
     async def remove(self, received: Received) -> bool:
         """See `PoisonReader.remove`."""
-        return await self._readers[received].remove(received)
+        return await self._reader(received.where).remove(received)
 
 
 class ClaimChecksOfTwo(ClaimChecks):

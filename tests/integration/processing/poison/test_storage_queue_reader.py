@@ -6,14 +6,16 @@ import asyncio
 import base64
 import json
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import pytest
 from azure.storage.queue import TextBase64EncodePolicy
 from azure.storage.queue.aio import QueueClient
 
 from processing.poison.claim_checks import with_body
+from processing.poison.index.entry import IndexEntry
 from processing.poison.message import INLINE_BYTES
-from processing.poison.queue import PoisonReader, browse
+from processing.poison.queue import HOST, PoisonReader, Received, Refusal, browse
 from processing.poison.storage_queue import StoragePoisonReader
 from processing.poison.two_accounts import PoisonReaderOfTwo
 from tests.integration.processing.poison.test_storage_queue import Rig, poisoned
@@ -67,6 +69,69 @@ async def test_held_message_is_invisible_until_it_is_put_back(
     assert again.gone
     await reader.put_back(again)
     assert await browse(reader) == []
+
+
+async def sent(rig: Rig, reader: PoisonReader, number: int = 1) -> IndexEntry:
+    """Send a message, and return its index entry with the receipt of the sender."""
+    message = poisoned(event(number))
+    await rig.poison.put(message)  # creates the queue
+    (first,) = await reader.receive()
+    await reader.remove(first)
+    answer = await rig.queue.send_message(message.to_json())
+    where = HOST if isinstance(reader, PoisonReaderOfTwo) else ""
+    return IndexEntry(str(answer.id), str(answer.pop_receipt), message, where)
+
+
+async def test_message_that_nobody_received_is_taken_with_the_senders_receipt(
+    rig: Rig, reader: PoisonReader
+) -> None:
+    """A taken message is held like a received one, and can be removed."""
+    entry = await sent(rig, reader)
+    taken = await reader.take(entry)
+    assert isinstance(taken, Received)
+    assert (taken.message, taken.is_held_for(60)) == (entry.message, True)
+    assert await reader.receive() == []
+    assert await reader.take(entry) is Refusal.HELD
+    assert await reader.remove(taken)
+    assert await reader.take(entry) is Refusal.GONE
+
+
+async def test_message_that_was_put_back_is_taken_with_its_latest_receipt_only(
+    rig: Rig, reader: PoisonReader
+) -> None:
+    """A received message is refused, also after its holder has put it back."""
+    entry = await sent(rig, reader)
+    (received,) = await reader.receive()
+    assert await reader.take(entry) is Refusal.HELD
+    await reader.put_back(received)
+    assert await reader.take(entry) is Refusal.HELD
+    taken = await reader.take(entry.with_receipt(received.receipt))
+    assert isinstance(taken, Received)
+    await reader.put_back(taken)
+
+
+async def test_entry_without_its_text_is_not_taken(rig: Rig, reader: PoisonReader) -> None:
+    """Nobody knows what the message contains, so it must be received."""
+    entry = await sent(rig, reader)
+    with pytest.raises(ValueError, match="only a part"):
+        await reader.take(replace(entry, is_whole=False))
+
+
+async def test_messages_that_readers_hold_are_counted(rig: Rig, reader: PoisonReader) -> None:
+    """A queue that does not exist has none."""
+    assert await reader.count() == 0
+    await sent(rig, reader)
+    await reader.receive()
+    assert await reader.count() == 1
+
+
+async def test_pages_are_received_side_by_side(rig: Rig, reader: PoisonReader) -> None:
+    """No message is received twice."""
+    for number in range(1, 71):
+        await rig.poison.put(poisoned(event(number)))
+    pages = await asyncio.gather(*(reader.receive() for _ in range(4)))
+    found = sorted(each.message.sequence_number for page in pages for each in page)
+    assert found == list(range(1, 71))
 
 
 def old_message(size: int) -> str:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from processing.errors import StorageUnavailableError
 from processing.handlers.retry import Failure, FailureKind
 from processing.poison.memory import MemoryPoisonQueue, MemoryPoisonReader
 from processing.poison.message import PoisonMessage
-from processing.poison.queue import Received, browse
+from processing.poison.queue import HOST, Received, Refusal, browse
 from processing.poison.two_accounts import PoisonReaderOfTwo
 from tests.support.processing.events import event
 
@@ -83,3 +85,14 @@ async def test_app_queue_is_read_again_after_an_error(queues: Queues) -> None:
     await queues.app.put(poisoned(71))
     (received,) = await queues.reader.receive()
     assert received.message.sequence_number == 71
+
+
+async def test_message_is_taken_in_the_account_that_its_entry_names(queues: Queues) -> None:
+    """The other account has no message with that id."""
+    entry = queues.host.entry_of(queues.host.messages[0])
+    assert await queues.reader.take(entry) is Refusal.GONE
+    taken = await queues.reader.take(replace(entry, where=HOST))
+    assert isinstance(taken, Received)
+    assert (taken.where, taken.message.sequence_number) == (HOST, 1)
+    await queues.reader.remove(taken)
+    assert await queues.reader.count() == 69

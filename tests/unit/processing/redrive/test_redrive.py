@@ -374,7 +374,9 @@ async def test_message_whose_hold_expired_is_not_replayed_twice() -> None:
         resume.set()
         summary = await stopped
         assert (summary.replayed, summary.left) == (1, 1)
-        assert (rig.handled, rig.poison.messages) == ([1, 0], [])
+        assert rig.handled == [1, 0]
+        # The second redrive has received the message of a, so the first one cannot remove it.
+        assert rig.poisoned == [0]
 
 
 async def test_message_with_a_lost_blob_is_reported_and_stays() -> None:

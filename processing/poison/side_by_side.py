@@ -1,0 +1,39 @@
+"""Calls made side by side, a bounded number at a time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable
+
+AT_ONCE = 16
+"""Number of calls to the queue that one operation makes at the same time."""
+
+
+async def side_by_side[T](
+    items: Iterable[T],
+    call: Callable[[T], Awaitable[object]],
+    *,
+    most: int = AT_ONCE,
+    goes_on: Callable[[], bool] = lambda: True,
+) -> None:
+    """Call a function with each item; an error ends all calls.
+
+    Args:
+        items: the items.
+        call: the function.
+        most: most calls that run at the same time.
+        goes_on: returns whether to make another call.
+    """
+    waiting = iter(items)
+
+    async def work() -> None:
+        while goes_on():
+            for item in waiting:
+                await call(item)
+                break
+            else:
+                return
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(most):
+            group.create_task(work())
