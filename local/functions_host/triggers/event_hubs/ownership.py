@@ -21,12 +21,15 @@ from typing import TYPE_CHECKING, Any
 from azure.eventhub import LoadBalancingStrategy
 from azure.eventhub.aio._eventprocessor._ownership_manager import OwnershipManager
 from azure.eventhub.aio._eventprocessor.event_processor import EventProcessor
+from azure.eventhub.exceptions import EventHubError
 
 if TYPE_CHECKING:
     from azure.eventhub.aio import CheckpointStore, EventHubConsumerClient
 
     from local.functions_host.triggers.event_hubs.balancing import Balancing
 
+PARTITIONS_SECONDS = 5.0
+"""Time after which a host asks the hub for new partitions; the real host asks every 30 s."""
 _MAX_CYCLES = 64
 """The limit of cycles in one round, in case two owners keep taking from each other."""
 
@@ -40,9 +43,11 @@ class FairOwnership(OwnershipManager):
 
     _claimed_more = False
     _held: frozenset[str] = frozenset()
+    _asked = -math.inf
 
     async def claim_ownership(self) -> list[str]:
         """Run one round and return the owned partitions."""
+        await self._note_new_partitions()
         self._held = frozenset(
             item["partition_id"]
             for item in self.owned_partitions
@@ -54,6 +59,18 @@ class FairOwnership(OwnershipManager):
             if not self._claimed_more:
                 break
         return owned
+
+    async def _note_new_partitions(self) -> None:
+        """Ask for the partitions again; the SDK asks once and so misses the growth of a hub."""
+        now = time.monotonic()
+        if now - self._asked < PARTITIONS_SECONDS:
+            return
+        self._asked = now
+        try:
+            await self._retrieve_partition_ids()
+        except EventHubError:
+            if not self.cached_parition_ids:
+                raise
 
     def _balance_ownership(
         self, ownership_list: Iterable[dict[str, Any]], all_partition_ids: list[str]

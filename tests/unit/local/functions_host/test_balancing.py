@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import sys
 import time
 from collections import Counter
 from collections.abc import Iterable
@@ -13,6 +14,7 @@ import pytest
 from azure.eventhub import LoadBalancingStrategy
 from azure.eventhub.aio._eventprocessor.in_memory_checkpoint_store import InMemoryCheckpointStore
 
+from local.functions_host.triggers.event_hubs import ownership as module
 from local.functions_host.triggers.event_hubs.ownership import FairOwnership
 
 PARTITIONS = [str(number) for number in range(16)]
@@ -197,3 +199,17 @@ async def test_ownership_of_a_partition_that_is_gone_is_not_claimed() -> None:
     )
     group.join("a")
     assert sorted(await group.hosts["a"].claim_ownership(), key=int) == PARTITIONS
+
+
+async def test_new_partitions_of_a_grown_hub_are_claimed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The SDK asks for the partitions once, so that a running host would never receive them."""
+    group = _Group()
+    for name in ("a", "b"):
+        group.join(name)
+    for _ in range(3):
+        await group.round()
+    monkeypatch.setattr(module, "PARTITIONS_SECONDS", 0.0)
+    monkeypatch.setattr(sys.modules[__name__], "PARTITIONS", [str(n) for n in range(32)])
+    for _ in range(3):
+        await group.round()
+    assert await group.shares() == [16, 16]
