@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 from azure.eventhub.aio import EventHubConsumerClient
@@ -19,7 +19,9 @@ from processing.migration.migration import Migration
 from processing.monitoring.overview import Partitions
 from processing.parking.marks import MarkStore
 from processing.parking.store import ParkingStore
+from processing.partitions.hub_changes import HubChanges, MemoryHubChanges, latest_growth
 from processing.partitions.lag import LagReader
+from processing.partitions.moved_keys import MovedKeys, find_moved
 from processing.partitions.positions import HubPositions
 from processing.partitions.rewind import Rewind
 from processing.partitions.rewind_stores import RewindStores
@@ -71,10 +73,23 @@ class ParkedLists:
     Attributes:
         store: stores the lists.
         now: returns the store's time, seconds since 1970.
+        changes: stores the hub's changes.
     """
 
     store: ParkingStore
     now: Callable[[], Awaitable[float]]
+    changes: HubChanges = field(default_factory=MemoryHubChanges)
+
+    async def moved(self) -> MovedKeys | None:
+        """Return the keys that wait since before the latest growth of the hub.
+
+        None: the number of partitions has not changed lately, as far as an instance has noticed.
+
+        Raises:
+            StorageUnavailableError: the store did not answer.
+        """
+        change = latest_growth(await self.changes.known(), round(await self.now() * 1000))
+        return None if change is None else await find_moved(self.store, change)
 
 
 @asynccontextmanager
@@ -93,7 +108,8 @@ async def open_parking(settings: Mapping[str, str]) -> AsyncIterator[ParkedLists
         await wiring.migration().ensure(timeout_seconds=seconds)
         identity = wiring.connections.identity
         clock = partial(_redis_time, wiring.redis, parked_partitions_key(identity))
-        yield ParkedLists(wiring.parking_store(query_timeout_seconds=seconds), clock)
+        store = wiring.parking_store(query_timeout_seconds=seconds)
+        yield ParkedLists(store, clock, wiring.hub_changes())
 
 
 @asynccontextmanager

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from processing.cli.moved import say_moved
 from processing.cli.output import in_seconds, printable, short_id, show_key, table, when
 from processing.event import enqueued_time
 from processing.formats import json_text
@@ -78,6 +79,7 @@ async def run_list(settings: Mapping[str, str], arguments: argparse.Namespace) -
         keys = select(await lists.store.keys(), only, need)
         found = [each async for each in listed(lists.store, keys)]
         now = await lists.now()
+        await say_moved(lists)
     if arguments.json:
         for each in found:
             print(json_text.dumps(document(each, now)))

@@ -9,9 +9,10 @@ from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import asdict
 
+from processing.cli.moved import say_moved
 from processing.cli.output import EXAMPLE_IDS, Bar, show_key, show_list, table
 from processing.cli.signals import calling_on_signals, say
-from processing.operations import open_redrive
+from processing.operations import open_parking, open_redrive
 from processing.parking.event import Lone, event_key
 from processing.poison.other_apps import left_alone
 from processing.redrive.redrive import Redrive
@@ -72,6 +73,8 @@ async def run(settings: Mapping[str, str], arguments: argparse.Namespace) -> int
         if arguments.dry_run:
             plan = await redrive.plan(selection)
             print(_plan_json(plan) if arguments.json else _plan(plan))
+            async with open_parking(settings) as lists:
+                await say_moved(lists)
             return 0
         bar = Bar("tried", quiet=arguments.json)
         try:

@@ -6,7 +6,7 @@ import json
 import secrets
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from subprocess import CompletedProcess
 
@@ -40,8 +40,12 @@ class Site:
 
     async def run(self, *arguments: str) -> CompletedProcess[str]:
         """Run `parked` with these arguments."""
+        return await self.command("parked", *arguments)
+
+    async def command(self, *arguments: str) -> CompletedProcess[str]:
+        """Run a command of `python -m processing`."""
         return await run_module_async(
-            *("processing", "parked", *arguments, "--settings", str(self.settings_file)),
+            *("processing", *arguments, "--settings", str(self.settings_file)),
             environment=clean_environment(),
         )
 
@@ -109,6 +113,24 @@ async def test_first_unfinished_event_is_named_to_its_owner(site: Site) -> None:
         refused = await site.run("poison-head", partition, "--yes")
         assert (refused.returncode, says in refused.stderr) == (1, True), refused.stderr
         assert "Traceback" not in refused.stderr
+
+
+async def test_list_names_the_keys_that_wait_since_before_the_hub_grew(site: Site) -> None:
+    """So does the plan of a redrive; a key that waits since then is not named."""
+    changes = site.wiring.hub_changes()
+    await changes.observe(1, 2)
+    claim = await site.parking.claim(site.source)
+    await site.defer(claim, site.event(3))
+    later = replace(site.event(4), key="later", enqueued_ms=33_000_000_000_000)
+    await site.defer(claim, later)
+    await changes.observe(1, 4)
+    for command in (("parked", "list", "--json"), ("redrive", "--dry-run")):
+        done = await site.command(*command)
+        assert done.returncode == 0, done.stderr
+        assert "the hub has 4 partitions and had 2 until" in done.stderr
+        assert "1 key waits since before the change ('k' in partition 0); redrive" in done.stderr
+        assert len(done.stderr.splitlines()) == 1
+        assert "later" in done.stdout
 
 
 async def test_mark_of_lost_events_is_dropped_on_record(site: Site) -> None:

@@ -1,0 +1,19 @@
+"""The note of commands that the hub has grown, and that keys wait since before."""
+
+from __future__ import annotations
+
+import sys
+
+from processing.cli.output import printable, show_key
+from processing.operations import ParkedLists
+
+
+async def say_moved(lists: ParkedLists) -> None:
+    """Print to standard error which keys wait since before the hub grew; nothing without such keys.
+
+    Raises:
+        StorageUnavailableError: the store did not answer.
+    """
+    moved = await lists.moved()
+    if moved is not None and moved.keys:
+        print(f"processing: {printable(moved.text(show_key))}", file=sys.stderr)
