@@ -21,6 +21,7 @@ from processing.errors import BodyLostError, ProcessingError
 if TYPE_CHECKING:
     from processing.operations import ParkedLists
 
+PAGE_KEYS = 200
 MOST_KEYS = 500
 QUERY_CHARS = 200
 
@@ -93,15 +94,29 @@ class PoisonApi:
         except ProcessingError as error:
             raise OperationsError(str(error)) from error
 
-    async def parked(self, _: Request) -> ApiResponse:
-        """Return the parked and deferred keys, oldest first, each with the error that blocks it."""
-        return ApiResponse(await translate_errors(_parked(await self._operations.parking())))
+    async def parked(self, request: Request) -> ApiResponse:
+        """Return a page of the parked and deferred keys, each with the error that blocks it.
+
+        The key that waits longest comes first. `?after` continues at the place that the page before
+        has named.
+        """
+        after = request.query_params.get("after") or None
+        limit = number_in(request, "limit", default=PAGE_KEYS, most=MOST_KEYS)
+        lists = await self._operations.parking()
+        return ApiResponse(await translate_errors(_parked(lists, after, limit)))
 
 
-async def _parked(lists: ParkedLists) -> dict[str, Any]:
-    from processing.redrive.listing import listed  # noqa: PLC0415 - loaded by now
+async def _parked(lists: ParkedLists, after: str | None, most: int) -> dict[str, Any]:
+    from processing.redrive.listing import KeyListing  # noqa: PLC0415 - loaded by now
 
-    keys = sorted(await lists.store.keys(), key=lambda each: each.since)
-    found = [each async for each in listed(lists.store, keys[:MOST_KEYS])]
+    listing = await KeyListing.read(lists.store)
+    try:
+        page = await listing.page(after, most)
+    except ValueError as error:
+        raise HTTPException(400, f"after: {error}") from error
     now = await lists.now()
-    return {"keys": [parked_key(each, now) for each in found], "total": len(keys)}
+    return {
+        "keys": [parked_key(each, now) for each in page.keys],
+        "total": listing.total,
+        "after": page.after,
+    }

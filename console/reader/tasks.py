@@ -6,8 +6,9 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from breaker import CircuitBreaker
@@ -26,7 +27,7 @@ from console.settings import ConsoleSettings
 
 if TYPE_CHECKING:
     from processing.monitoring.overview import Partitions
-    from processing.parking.store import ParkedKey
+    from processing.parking.store import ParkingStore
 
 logger = logging.getLogger(__name__)
 
@@ -178,15 +179,15 @@ class ReaderTasks:
             )
             partitions = self._partitions = await self._operations.enter(opening)
         lists = await self._operations.parking()
-        keys = await translate_errors(lists.store.keys())
+        waiting = await translate_errors(count_waiting(lists.store))
         own, of_others = await self._poison_counts.split(await partitions.poison_count())
         self._counters = {
             "poison_count": own,
             "poison_of_others": of_others,
-            "parked_keys": len(keys),
-            "deferred_keys": sum(each.deferral is not None for each in keys),
+            "parked_keys": waiting.keys,
+            "deferred_keys": waiting.deferred,
         }
-        return await translate_errors(partitions.table()) | {"waiting_keys": waiting_keys(keys)}
+        return await translate_errors(partitions.table()) | {"waiting_keys": waiting.needs}
 
     async def _tail(self, publish: Publish) -> None:
         async def show(sample: dict[str, Any]) -> None:
@@ -217,11 +218,34 @@ class ReaderTasks:
             return unknown
 
 
-def waiting_keys(keys: Iterable[ParkedKey]) -> Mapping[str, int]:
-    """Return the number of deferred keys that wait for each dependency, by its name."""
-    return Counter(
-        each.deferral.dependency for each in keys if each.deferral and each.deferral.dependency
-    )
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """The numbers of keys with a list.
+
+    Attributes:
+        keys: number of all keys.
+        deferred: number of the deferred keys.
+        needs: number of the deferred keys by the dependency that they wait for.
+    """
+
+    keys: int
+    deferred: int
+    needs: Mapping[str, int]
+
+
+async def count_waiting(store: ParkingStore) -> Waiting:
+    """Count the keys with a list, with at most two calls for each partition.
+
+    Raises:
+        StorageUnavailableError: the store did not answer.
+    """
+    keys, deferred, needs = 0, 0, Counter[str]()
+    for source in await store.sources():
+        numbers = await store.summary(source)
+        keys, deferred = keys + numbers.keys, deferred + numbers.deferred
+        if numbers.deferred:
+            needs.update(await store.needs(source))
+    return Waiting(keys, deferred, {name: number for name, number in needs.items() if name})
 
 
 async def _publish_or_skip(publish: Publish, kind: str, data: dict[str, Any]) -> None:

@@ -21,10 +21,28 @@ EXAMPLE_IDS = (
 
 def table(headings: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     """Return a table with aligned columns; texts over `WIDEST` characters are cut."""
-    lines = [list(headings), *([_cell(value) for value in row] for row in rows)]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(headings) - 1)]
-    padded = ([*map(str.ljust, line[:-1], widths), line[-1]] for line in lines)
-    return "\n".join("  ".join(line) for line in padded)
+    return Pages(headings).page(rows)
+
+
+class Pages:
+    """A table that is printed page by page; columns grow if a later page needs more.
+
+    Args:
+        headings: the headings, which stand above the first page.
+    """
+
+    def __init__(self, headings: Sequence[str]) -> None:
+        self._headings: list[Sequence[object]] = [headings]
+        self._widths = [0] * (len(headings) - 1)
+
+    def page(self, rows: Sequence[Sequence[object]]) -> str:
+        """Return the next rows; texts over `WIDEST` characters are cut."""
+        lines = [[_cell(value) for value in row] for row in (*self._headings, *rows)]
+        self._headings = []
+        for column, width in enumerate(self._widths):
+            self._widths[column] = max([width, *(len(line[column]) for line in lines)])
+        padded = ([*map(str.ljust, line[:-1], self._widths), line[-1]] for line in lines)
+        return "\n".join("  ".join(line) for line in padded)
 
 
 def when(seconds: float) -> str:

@@ -5,21 +5,21 @@ from __future__ import annotations
 import argparse
 import getpass
 import logging
+import shlex
 import signal
 import sys
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from processing.cli.moved import say_moved
-from processing.cli.output import in_seconds, printable, short_id, show_key, table, when
+from processing.cli.output import Pages, in_seconds, printable, short_id, show_key, when
 from processing.event import enqueued_time
 from processing.formats import json_text
 from processing.identity import Source
 from processing.monitoring.telemetry import key_hash
 from processing.operations import open_marks, open_parking, open_poison_head
 from processing.parking.marks import MarkUnreadableError, drop_mark
-from processing.parking.store import ParkedKey
-from processing.redrive.listing import ListedKey, listed
+from processing.redrive.listing import PAGE_KEYS, KeyListing, ListedKey
 from processing.redrive.poison_head import Head
 
 logger = logging.getLogger(__name__)
@@ -45,6 +45,16 @@ def add(commands: argparse._SubParsersAction, common: argparse.ArgumentParser) -
     listing.add_argument("--partition", metavar="P", help="list only the keys of this partition")
     listing.add_argument(
         "--dependency", metavar="NAME", help="list only the keys that wait for this dependency"
+    )
+    listing.add_argument(
+        "--limit",
+        type=_positive,
+        default=sys.maxsize,
+        metavar="N",
+        help="list at most N keys (default: all keys, page by page)",
+    )
+    listing.add_argument(
+        "--after", metavar="PLACE", help="continue at the place that an earlier list has named"
     )
     listing.add_argument("--json", action="store_true", help="print one JSON object per line")
     listing.set_defaults(run=run_list)
@@ -75,37 +85,34 @@ def add(commands: argparse._SubParsersAction, common: argparse.ArgumentParser) -
 async def run_list(settings: Mapping[str, str], arguments: argparse.Namespace) -> int:
     """List parked and deferred keys, each with the event that blocks it; return 0."""
     only, need = arguments.partition, (arguments.dependency or "").lower()
+    shown, after, pages = 0, arguments.after, Pages(HEADINGS)
     async with open_parking(settings) as lists:
-        keys = select(await lists.store.keys(), only, need)
-        found = [each async for each in listed(lists.store, keys)]
-        now = await lists.now()
+        listing = await KeyListing.read(lists.store, only)
+        while shown < arguments.limit:
+            most = min(PAGE_KEYS, arguments.limit - shown)
+            found = await listing.page(after, most, dependency=need)
+            if found.keys:
+                now = await lists.now()
+                lines = [json_text.dumps(document(each, now)) for each in found.keys]
+                print("\n".join(lines) if arguments.json else pages.page(_rows(found.keys, now)))
+            shown, after = shown + len(found.keys), found.after
+            if after is None:
+                break
         await say_moved(lists)
-    if arguments.json:
-        for each in found:
-            print(json_text.dumps(document(each, now)))
-    elif found:
-        print(table(HEADINGS, [row(each, now) for each in found]))
-    else:
+    if after is not None:
+        print(
+            f"{shown:,} of {listing.total:,} keys are shown; continue with "
+            f"--after {shlex.quote(after)}",
+            file=sys.stderr,
+        )
+    elif not shown and not arguments.json and arguments.after is None:
         place = "" if only is None else f" in partition {only}"
         print(f"No parked keys{place}" + (f" wait for dependency {need}" if need else ""))
     return 0
 
 
-def select(keys: Iterable[ParkedKey], partition: str | None, dependency: str) -> list[ParkedKey]:
-    """Return the keys to list, those that wait longest first.
-
-    Args:
-        keys: all keys.
-        partition: only the keys of this partition; None: of all partitions.
-        dependency: only the keys that wait for this dependency; "": all keys.
-    """
-    found = [
-        each
-        for each in keys
-        if partition in (None, each.source.partition)
-        and (not dependency or (each.deferral and each.deferral.dependency == dependency))
-    ]
-    return sorted(found, key=lambda each: each.since)
+def _rows(keys: Iterable[ListedKey], now: float) -> list[tuple[object, ...]]:
+    return [row(each, now) for each in keys]
 
 
 async def run_poison_head(settings: Mapping[str, str], arguments: argparse.Namespace) -> int:
@@ -225,6 +232,13 @@ def row(listed: ListedKey, now: float) -> tuple[object, ...]:
         listed.behind,
         listed.error or "-",
     )
+
+
+def _positive(text: str) -> int:
+    number = int(text) if text.isascii() and text.isdigit() else 0
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 on")
+    return number
 
 
 def _add_by(command: argparse.ArgumentParser, what: str) -> None:

@@ -33,7 +33,8 @@ from processing.errors import StorageUnavailableError
 from processing.formats.keys import alive_key, found_dead_key
 from processing.identity import Identity, Source
 from processing.parking.event import ListKey, Position
-from processing.parking.redis_names import label_of, parking_keys, text_of
+from processing.parking.names import label_of
+from processing.parking.redis_names import parking_keys, text_of
 
 _SCRIPTS = Path(__file__).parent / "scripts"
 _INCLUDE = re.compile(r"^-- include (\w+)$", re.MULTILINE)

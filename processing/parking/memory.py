@@ -19,6 +19,7 @@ from processing.parking.event import (
     is_reached,
     position_of,
 )
+from processing.parking.names import ListName, label_of
 from processing.parking.store import (
     DUE_KEYS,
     LATEST_KEYS,
@@ -30,6 +31,7 @@ from processing.parking.store import (
     Entry,
     EntryKind,
     Lease,
+    ListHead,
     ParkedKey,
     ParkReply,
     ParkState,
@@ -70,6 +72,11 @@ class _List:
     def size(self) -> int:
         """The bytes of the list's documents."""
         return sum(len(entry.document.encode()) for entry in self.entries.values())
+
+
+def _parked(source: Source, key: ListKey, each: _List) -> ParkedKey:
+    due = each.due if each.deferral is not None else None
+    return ParkedKey(source, key, each.since, len(each.entries), each.deferral, due)
 
 
 class MemoryParkingStore:
@@ -258,17 +265,30 @@ class MemoryParkingStore:
     async def keys(self) -> list[ParkedKey]:
         """See `ParkingStore.keys`."""
         await asyncio.sleep(0)
-        return [
-            ParkedKey(
-                source,
-                key,
-                each.since,
-                len(each.entries),
-                each.deferral,
-                each.due if each.deferral is not None else None,
-            )
-            for (source, key), each in self._lists.items()
-        ]
+        return [_parked(*place, each) for place, each in self._lists.items()]
+
+    async def names(self, source: Source) -> list[ListName]:
+        """See `ParkingStore.names`."""
+        await asyncio.sleep(0)
+        return sorted(
+            ListName(int(each.since * 1e6), source.partition, label_of(key))
+            for key, each in self._of(source).items()
+        )
+
+    async def heads(
+        self, source: Source, names: Sequence[ListName], *, documents: bool = False
+    ) -> list[ListHead]:
+        """See `ParkingStore.heads`."""
+        await asyncio.sleep(0)
+        heads = []
+        for name in names:
+            if (each := self._lists.get((source, name.key))) is not None:
+                first = each.entries[min(each.entries)]
+                has_document = first.kind is not EntryKind.EVENT and each.deferral is None
+                document = first.document if documents and has_document else ""
+                parked = _parked(source, name.key, each)
+                heads.append(ListHead(parked, first.position, first.kind, document))
+        return heads
 
     async def firsts(self, source: Source, keys: Sequence[ListKey]) -> list[Position]:
         """See `ParkingStore.firsts`."""

@@ -6,6 +6,7 @@ import asyncio
 from collections import defaultdict
 from dataclasses import dataclass
 from functools import reduce
+from itertools import batched
 from secrets import token_hex
 
 from processing.errors import StorageUnavailableError
@@ -18,7 +19,7 @@ from processing.parking.marks import (
     ParkingMark,
     StoredMark,
 )
-from processing.parking.store import Claim, ParkingStore, WritingAs, claim_lost
+from processing.parking.store import PAGE_LISTS, Claim, ParkingStore, WritingAs, claim_lost
 
 MOST_CONFLICTS = 10
 """Number of conflicts in a row after which a write of a mark counts as failed."""
@@ -145,10 +146,10 @@ class PartitionMarks:
     async def _bound_of_lists(self, source: Source) -> Oldest | None:
         """Return the bound of the partition's lists, or None without lists."""
         bounds: list[Oldest] = []
-        for parked in await self._parking.keys():
-            if parked.source == source:
-                for entry in await self._parking.entries(source, parked.key, most=1):
-                    milliseconds, _, number = entry.position.partition(":")
+        for names in batched(await self._parking.names(source), PAGE_LISTS):
+            for head in await self._parking.heads(source, names):
+                if head.position:
+                    milliseconds, _, number = head.position.partition(":")
                     bounds.append(Oldest(int(number), int(milliseconds)))
         return reduce(Oldest.lowered, bounds) if bounds else None
 

@@ -35,12 +35,12 @@ from processing.parking import redis_replies as replies
 from processing.parking.deferral import Deferral
 from processing.parking.event import ListKey, Position
 from processing.parking.memory_guard import MemoryGuard, guard_full
+from processing.parking.names import label_of
 from processing.parking.redis_calls import RedisCalls, reply_of
 from processing.parking.redis_names import (
     claim_keys,
     key_of,
     keys_as_json,
-    label_of,
     list_keys,
     parking_keys,
     text_of,

@@ -37,6 +37,7 @@ _SCRIPTS = (
         "drop_mark",
         "poison_head",
         "overdue",
+        "heads",
     ),
 )
 WRITTEN = "written"

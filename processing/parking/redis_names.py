@@ -8,32 +8,16 @@ from functools import lru_cache
 
 from processing.formats.keys import partition_prefix
 from processing.identity import Source
-from processing.parking.event import ListKey, Lone
+from processing.parking import names
+from processing.parking.event import ListKey
 from processing.progress.redis import progress_keys
 
-_WITHOUT_KEY = ""
-_OF_KEY = "="
-_LONE = "#"
 _ENCODER = json.JSONEncoder(default=lambda lone: [lone.position], separators=(",", ":"))
-
-
-def label_of(key: ListKey) -> str:
-    """Return the label that names a list within its partition."""
-    match key:
-        case None:
-            return _WITHOUT_KEY
-        case Lone(position):
-            return _LONE + position
-        case _:
-            return _OF_KEY + key
 
 
 def key_of(label: bytes | str) -> ListKey:
     """Return the name of the list with a label."""
-    text = text_of(label)
-    if text.startswith(_OF_KEY):
-        return text[1:]
-    return Lone(text[1:]) if text.startswith(_LONE) else None
+    return names.key_of(text_of(label))
 
 
 def keys_as_json(keys: Sequence[ListKey]) -> str:
@@ -46,10 +30,10 @@ def text_of(value: bytes | str) -> str:
     return value.decode() if isinstance(value, bytes) else value
 
 
-def parking_keys(source: Source, *names: str) -> list[str]:
+def parking_keys(source: Source, *ends: str) -> list[str]:
     """Return keys of a partition's parked lists."""
     prefix = f"{partition_prefix(source)}parking:"
-    return [prefix + name for name in names]
+    return [prefix + end for end in ends]
 
 
 def list_keys(source: Source, label: str) -> list[str]:
@@ -65,6 +49,6 @@ def list_keys(source: Source, label: str) -> list[str]:
 @lru_cache(maxsize=256)  # a claim is on the path of every batch
 def claim_keys(source: Source) -> tuple[bytes, ...]:
     """Return the keys of `scripts/claim.lua`."""
-    names = ("keys", "replayed", "replayed_at", "due", "deferred_since", "state", "owner")
-    found = (*progress_keys(source), *parking_keys(source, *names, "deferred"))
+    ends = ("keys", "replayed", "replayed_at", "due", "deferred_since", "state", "owner")
+    found = (*progress_keys(source), *parking_keys(source, *ends, "deferred"))
     return tuple(name.encode() for name in found)

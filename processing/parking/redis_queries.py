@@ -13,11 +13,16 @@ from processing.formats.keys import parked_partitions_key
 from processing.identity import Identity, Source
 from processing.parking import redis_replies as replies
 from processing.parking.event import ListKey, Position
+from processing.parking.names import ListName, label_of
 from processing.parking.redis_calls import RedisCalls, reply_of
-from processing.parking.redis_names import label_of, parking_keys, text_of
-from processing.parking.store import Entry, ParkedKey, PartitionLists
-
-_COUNTED_AT_ONCE = 500
+from processing.parking.redis_names import parking_keys, text_of
+from processing.parking.store import (
+    PAGE_LISTS,
+    Entry,
+    ListHead,
+    ParkedKey,
+    PartitionLists,
+)
 
 
 class RedisParkingQueries:
@@ -52,12 +57,38 @@ class RedisParkingQueries:
 
     async def keys(self) -> list[ParkedKey]:
         """See `ParkingStore.keys`."""
-        return [each for source in await self.sources() for each in await self._keys_of(source)]
+        return [
+            head.parked
+            for source in await self.sources()
+            for names in batched(await self.names(source), PAGE_LISTS)
+            for head in await self.heads(source, names)
+        ]
+
+    async def names(self, source: Source) -> list[ListName]:
+        """See `ParkingStore.names`."""
+        (name,) = parking_keys(source, "keys")
+        found = await self._query(self._client.hgetall(name))
+        return sorted(
+            ListName(int(since), source.partition, text_of(label)) for label, since in found.items()
+        )
+
+    async def heads(
+        self, source: Source, names: Sequence[ListName], *, documents: bool = False
+    ) -> list[ListHead]:
+        """See `ParkingStore.heads`."""
+        keys = parking_keys(source, "keys", "deferred", "due", "deferred_since")
+        args = ["1" if documents else "0", *(name.label for name in names)]
+        reply = await self._query(self._calls.run("heads", keys, args))
+        return [
+            replies.head(source, name.key, found)
+            for name, found in zip(names, reply, strict=True)
+            if found
+        ]
 
     async def firsts(self, source: Source, keys: Sequence[ListKey]) -> list[Position]:
         """See `ParkingStore.firsts`."""
         found: list[Position] = []
-        for some in batched(keys, _COUNTED_AT_ONCE):
+        for some in batched(keys, PAGE_LISTS):
             async with self._client.pipeline(transaction=False) as pipe:
                 for key in some:
                     pipe.zrange(parking_keys(source, f"entries:{label_of(key)}")[0], 0, 0)
@@ -103,25 +134,6 @@ class RedisParkingQueries:
         """See `ParkingStore.is_stale`."""
         (verdicts,) = parking_keys(source, "verdicts")
         return await reply_of(self._client.zscore(verdicts, verdict)) is not None
-
-    async def _keys_of(self, source: Source) -> list[ParkedKey]:
-        """Return a partition's keys with a list; the lists are counted in several calls."""
-        names = parking_keys(source, "keys", "deferred", "due", "deferred_since")
-        async with self._client.pipeline(transaction=False) as pipe:
-            pipe.hgetall(names[0])
-            pipe.hgetall(names[1])
-            pipe.zrange(names[2], 0, -1, withscores=True)
-            pipe.zrange(names[3], 0, -1, withscores=True)
-            parked, deferred, due, since = await self._query(pipe.execute())
-        counts: list[int] = []
-        for labels in batched(parked, _COUNTED_AT_ONCE):
-            async with self._client.pipeline(transaction=False) as pipe:
-                for label in labels:
-                    pipe.zcard(parking_keys(source, f"entries:{text_of(label)}")[0])
-                counts += await self._query(pipe.execute())
-        return replies.parked_keys(
-            source, zip(parked.items(), counts, strict=True), deferred, dict(due), dict(since)
-        )
 
     async def _query(self, command: Any) -> Any:
         return await reply_of(command, self._query_timeout)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from processing.errors import ProcessingError
@@ -14,6 +14,7 @@ from processing.parking.store import (
     Claim,
     Entry,
     EntryKind,
+    ListHead,
     ParkedKey,
     PartitionLists,
     claim_lost,
@@ -126,31 +127,24 @@ def deferral(stored: Value | None, since: Value | float | None) -> Deferral | No
         return unread.clipped()
 
 
-def parked_keys(
-    source: Source,
-    parked: Iterable[tuple[tuple[Value, Value], int]],
-    deferred: Mapping[Value, Value],
-    due: Mapping[Value, float],
-    since: Mapping[Value, float],
-) -> list[ParkedKey]:
-    """Return a partition's keys with a list.
+def head(source: Source, key: ListKey, reply: Sequence[Any]) -> ListHead:
+    """Return a list with its first entry.
 
     Args:
         source: the partition.
-        parked: label, time at which the list was created in microseconds since 1970, and number of
-            entries of each list.
-        deferred: the stored deferral, by label.
-        due: time of the next replay, microseconds since 1970, by label.
-        since: time of the deferral, microseconds since 1970, by label.
+        key: the name of the list.
+        reply: the reply of `scripts/heads.lua` about this list.
     """
-    return [
-        ParkedKey(
-            source,
-            key_of(label),
-            int(created) / 1e6,
-            count,
-            deferral(deferred.get(label), since.get(label)),
-            due[label] / 1e6 if label in due else None,
-        )
-        for (label, created), count in parked
-    ]
+    created, entries, position, document, stored, since, due = reply
+    parked = ParkedKey(
+        source,
+        key,
+        int(created) / 1e6,
+        int(entries),
+        deferral(stored or None, since or None),
+        float(due) / 1e6 if due else None,
+    )
+    if not document:
+        return ListHead(parked)
+    first = entry(text_of(position), document)
+    return ListHead(parked, first.position, first.kind, first.document)

@@ -23,6 +23,7 @@ from processing.errors import (
 from processing.identity import Source
 from processing.parking.deferral import Deferral
 from processing.parking.event import ListKey, Position, Replayed
+from processing.parking.names import ListName
 from processing.parking.waking import Seen, Waking
 from processing.progress.store import Progress
 
@@ -34,6 +35,8 @@ OVERDUE_SECONDS = 600.0
 """Time for which an event counts as overdue; then it is tried again."""
 OVERDUE_MARKS = 1000
 """Greatest number of overdue events of a partition that are known."""
+PAGE_LISTS = 500
+"""Most lists that one call reads; Redis serves nobody else during the call, a few milliseconds."""
 OPENINGS = 10
 """Greatest number of openings of a partition that are kept; careful mode needs fewer."""
 
@@ -192,6 +195,25 @@ class ParkedKey:
 
 
 @dataclass(frozen=True, slots=True)
+class ListHead:
+    """A list without the events behind its first entry.
+
+    Attributes:
+        parked: the key.
+        position: the position of the first entry; "": the list has no entry, because Redis has lost
+            some of its data.
+        kind: the kind of the first entry; None without an entry.
+        document: JSON of the `PoisonMessage` if the key is parked behind a poisoned event and the
+            documents were asked for; otherwise "".
+    """
+
+    parked: ParkedKey
+    position: Position = ""
+    kind: EntryKind | None = None
+    document: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class PartitionLists:
     """The parked lists of one partition, in numbers.
 
@@ -323,7 +345,23 @@ class ParkingStore(Protocol):
         ...
 
     async def keys(self) -> list[ParkedKey]:
-        """Return the keys with a list, of all partitions."""
+        """Return the keys with a list, of all partitions; the calls are as many as the pages."""
+        ...
+
+    async def names(self, source: Source) -> list[ListName]:
+        """Return the names of a partition's lists, the list that waits longest first."""
+        ...
+
+    async def heads(
+        self, source: Source, names: Sequence[ListName], *, documents: bool = False
+    ) -> list[ListHead]:
+        """Return lists of one partition with their first entries; released lists are left out.
+
+        Args:
+            source: the partition.
+            names: the names of the lists, at most `PAGE_LISTS`.
+            documents: whether the messages of poisoned events are needed.
+        """
         ...
 
     async def firsts(self, source: Source, keys: Sequence[ListKey]) -> list[Position]:

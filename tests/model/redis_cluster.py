@@ -13,8 +13,9 @@ from processing.event import Event
 from processing.formats.keys import parked_partitions_key, partition_prefix
 from processing.identity import Identity, Source
 from processing.parking.event import ListKey, position_of
+from processing.parking.names import label_of
 from processing.parking.redis import RedisParkingStore
-from processing.parking.redis_names import label_of, parking_keys, text_of
+from processing.parking.redis_names import parking_keys, text_of
 from processing.progress.redis import RedisProgressStore, parsed, progress_keys
 from tests.model.cluster import Cluster
 

@@ -5,7 +5,10 @@ from __future__ import annotations
 import base64
 import json
 import time
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 from starlette.exceptions import HTTPException
@@ -21,9 +24,10 @@ from console.poison.lazy_operations import LazyOperations
 from processing.errors import StorageUnavailableError
 from processing.identity import Identity, Source
 from processing.operations import ParkedLists, PoisonStorage
-from processing.parking.event import ListKey, Lone, Position, position_of
+from processing.parking.event import Lone, position_of
 from processing.parking.memory import MemoryParkingStore
-from processing.parking.store import Entry, WritingAs
+from processing.parking.names import ListName
+from processing.parking.store import ListHead, WritingAs
 from processing.poison.error_detail import ErrorDetail
 from processing.poison.index.memory import MemoryPoisonIndex
 from processing.poison.memory import MemoryClaimChecks, MemoryPoisonQueue, MemoryPoisonReader
@@ -245,26 +249,32 @@ class SilentParking(MemoryParkingStore):
 
     calls = 0
 
-    async def entries(
-        self, source: Source, key: ListKey, *, after: Position = "", most: int = 100
-    ) -> list[Entry]:
+    async def heads(
+        self, source: Source, names: Sequence[ListName], *, documents: bool = False
+    ) -> list[ListHead]:
         self.calls += 1
         raise StorageUnavailableError("no answer in time")
 
 
 async def test_unavailable_parking_store_is_called_once() -> None:
-    """A call for each parked key would add up their timeouts."""
+    """A call for each partition would add up their timeouts."""
     store = SilentParking()
-    source = SOURCE
-    writing = WritingAs((await store.claim(source)).owner, "")
-    for number in range(3):
-        await store.poison(writing, source, f"{number}", position_of(message(number)), "{}")
+    for partition in range(3):
+        source = replace(SOURCE, partition=f"{partition}")
+        writing = WritingAs((await store.claim(source)).owner, "")
+        await store.poison(writing, source, "k", position_of(message(1)), "{}")
     operations = ParkingOperations(store)
     with pytest.raises(OperationsError, match="no answer in time"):
         await PoisonApi(operations, Catalogue(operations.poison, MemoryCoordination())).parked(
-            Request({"type": "http"})
+            Request({"type": "http", "query_string": b""})
         )
     assert store.calls == 1
+
+
+async def parked(api: PoisonApi, query: bytes) -> Any:
+    """Return the answer to a request for parked keys."""
+    request = Request({"type": "http", "query_string": query})
+    return json.loads(bytes((await api.parked(request)).body))
 
 
 async def _now() -> float:
@@ -301,9 +311,9 @@ async def test_parked_and_deferred_keys_are_listed_oldest_first() -> None:
     await site.defer(event(6, "k" * 300))
     operations = ParkingOperations(site.store)
     api = PoisonApi(operations, Catalogue(operations.poison, MemoryCoordination()))
-    answer = json.loads(bytes((await api.parked(Request({"type": "http"}))).body))
+    answer = await parked(api, b"limit=500")
     slow, bad, keyless, alone, long = answer["keys"]
-    assert answer["total"] == 5
+    assert (answer["total"], answer["after"]) == (5, None)
     assert (slow["state"], slow["reason"], slow["dependency"]) == ("deferred", "dependency", "bank")
     assert (slow["attempts"], slow["behind"], slow["error"]) == (3, 1, BANK_IS_DOWN)
     assert 29 < slow["next_try_seconds"] <= 30
@@ -316,3 +326,23 @@ async def test_parked_and_deferred_keys_are_listed_oldest_first() -> None:
         {"id": lone.id},
         None,
     ]
+
+
+async def test_parked_keys_are_listed_page_by_page() -> None:
+    site = Lists()
+    for number in range(5):
+        await site.park(event(number, f"key {number}"))
+    operations = ParkingOperations(site.store)
+    api = PoisonApi(operations, Catalogue(operations.poison, MemoryCoordination()))
+    found: list[str] = []
+    after: Any = ""
+    for size in (2, 2, 1):
+        answer = await parked(api, urlencode({"limit": 2, "after": after}).encode())
+        assert (len(answer["keys"]), answer["total"]) == (size, 5)
+        found += [each["key"] for each in answer["keys"]]
+        after = answer["after"]
+    assert found == [f"key {number}" for number in range(5)]
+    assert after is None
+    with pytest.raises(HTTPException, match="is no place in the list of parked keys") as refused:
+        await parked(api, b"after=x")
+    assert refused.value.status_code == 400

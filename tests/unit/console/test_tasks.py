@@ -18,12 +18,11 @@ from console.live.presence import PAGE, TAIL
 from console.poison.catalogue import Catalogue
 from console.poison.lazy_operations import LazyOperations
 from console.reader import tasks as module
-from console.reader.tasks import ReaderTasks, waiting_keys
+from console.reader.tasks import ReaderTasks, count_waiting
 from console.reader.vitals import NoVitals
 from console.settings import ConsoleSettings
-from processing.parking.deferral import Deferral, DeferralReason
-from processing.parking.store import ParkedKey
-from tests.support.processing.events import SOURCE
+from tests.support.processing.events import event
+from tests.unit.processing.redrive.lists import Lists
 
 BREAKER = CircuitBreaker(MemoryCircuitStore("c"), BreakerSettings(name="c"))
 REAL = {
@@ -147,12 +146,11 @@ async def test_replaced_reader_stops_publishing_partitions() -> None:
             await tasks.partitions(publish)
 
 
-def test_keys_are_counted_by_the_dependency_that_they_wait_for() -> None:
+async def test_keys_are_counted_by_the_dependency_that_they_wait_for() -> None:
     """A parked key waits for an operator, and a deferral may name no dependency."""
-    deferrals = [
-        *(Deferral(DeferralReason.DEPENDENCY, dependency=name) for name in ("bank", "", "mail")),
-        Deferral(DeferralReason.REFUSED, dependency="bank"),
-        None,
-    ]
-    keys = [ParkedKey(SOURCE, f"key-{n}", 0.0, 1, each) for n, each in enumerate(deferrals)]
-    assert waiting_keys(keys) == {"bank": 2, "mail": 1}
+    site = Lists()
+    for number, dependency in enumerate(["bank", "", "mail", "bank"]):
+        await site.defer(event(number, f"key-{number}"), dependency=dependency)
+    await site.park(event(9, "parked"))
+    found = await count_waiting(site.store)
+    assert (found.keys, found.deferred, found.needs) == (5, 4, {"bank": 2, "mail": 1})

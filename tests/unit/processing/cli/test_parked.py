@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 
 import pytest
 
-from processing.cli.output import in_seconds, show_key, table
-from processing.cli.parked import HEADINGS, document, row, select
-from processing.parking.deferral import Deferral, DeferralReason
-from processing.parking.store import ParkedKey
+from processing.cli.output import Pages, in_seconds, show_key, table
+from processing.cli.parked import HEADINGS, document, row
 from processing.redrive.listing import ListedKey, ListState
 from tests.support.processing.events import SOURCE, event
 
@@ -53,20 +50,12 @@ def test_table_shows_why_each_key_waits_and_its_next_try() -> None:
         assert part in lines[2]
 
 
-def test_list_is_limited_to_a_partition_and_to_a_dependency() -> None:
-    """An operator asks what waits for the dependency that is down; the longest comes first."""
-    bank = Deferral(DeferralReason.REFUSED, dependency="bank")
-    keys = [
-        ParkedKey(SOURCE, "new", NOW, 1, bank),
-        ParkedKey(SOURCE, "old", NOW - 9, 1, bank),
-        ParkedKey(SOURCE, "mail", NOW, 1, replace(bank, dependency="mail")),
-        ParkedKey(SOURCE, "parked", NOW, 1),
-        ParkedKey(replace(SOURCE, partition="1"), "other", NOW - 5, 1, bank),
-    ]
-    assert [each.key for each in select(keys, None, "bank")] == ["old", "other", "new"]
-    assert [each.key for each in select(keys, "1", "")] == ["other"]
-    assert [each.key for each in select(keys, "0", "mail")] == ["mail"]
-    assert len(select(keys, None, "")) == 5
+def test_pages_of_a_table_have_one_heading_and_the_same_columns() -> None:
+    """A column grows if a later page needs more, and does not shrink again."""
+    pages = Pages(("key", "events", "error"))
+    assert pages.page([("a", 1, "x")]) == "key  events  error\na    1       x"
+    assert pages.page([("long key", 2, "y")]) == "long key  2       y"
+    assert pages.page([("b", 3, "z")]) == "b         3       z"
 
 
 def test_document_has_numbers_instead_of_texts() -> None:

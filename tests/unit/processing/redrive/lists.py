@@ -71,6 +71,7 @@ class Lists:
         name: ListKey = "",
         pause_seconds: float = 60.0,
         reason: DeferralReason = DeferralReason.DEPENDENCY,
+        dependency: str = "bank",
     ) -> None:
         """Defer the events' key; `name` is the name of its list if that is not the key."""
         writing = await self._writing()
@@ -80,7 +81,7 @@ class Lists:
         ]
         await self.store.defer(
             *(writing, SOURCE, key, first),
-            deferral=Deferral(reason, dependency="bank", error=BANK_IS_DOWN, attempts=3),
+            deferral=Deferral(reason, dependency=dependency, error=BANK_IS_DOWN, attempts=3),
             pause_seconds=pause_seconds,
         )
         if behind:

@@ -2,16 +2,31 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import pytest
+
 from processing.parking.deferral import DeferralReason
 from processing.parking.event import Lone, position_of
-from processing.parking.store import Entry, EntryKind
-from processing.redrive.listing import INTERRUPTED, POISON, ListedKey, ListState, listed
+from processing.parking.names import ListName, from_cursor
+from processing.parking.store import Entry, EntryKind, WritingAs
+from processing.redrive.listing import (
+    INTERRUPTED,
+    PAGE_KEYS,
+    POISON,
+    KeyListing,
+    ListedKey,
+    ListedPage,
+    ListState,
+)
 from tests.support.processing.events import SOURCE, event
 from tests.unit.processing.redrive.lists import BANK_IS_DOWN, Lists
 
 
 async def listing(site: Lists) -> list[ListedKey]:
-    return [each async for each in listed(site.store, await site.store.keys())]
+    page = await (await KeyListing.read(site.store)).page()
+    assert page.after is None
+    return page.keys
 
 
 async def test_deferred_key_shows_its_deferral() -> None:
@@ -76,10 +91,71 @@ async def test_entry_that_cannot_be_read_is_listed_with_the_reason() -> None:
     assert second.key == "b"
 
 
-async def test_key_that_is_released_during_the_listing_has_no_event() -> None:
-    """The keys are read before their first events."""
+async def test_key_that_is_released_during_the_listing_is_left_out() -> None:
+    """The names of all lists are read before the first page."""
     site = Lists()
     await site.park(event(0, "a"))
-    keys = await site.store.keys()
+    listing = await KeyListing.read(site.store)
     await site.redrive().run()
-    assert [each.event async for each in listed(site.store, keys)] == [""]
+    assert (await listing.page()).keys == []
+
+
+async def test_pages_show_each_key_once_and_the_longest_waiting_first() -> None:
+    """A page begins where the one before has ended, although keys come and go at the same time."""
+    site = Lists()
+    partitions = [replace(SOURCE, partition=f"{number}") for number in (2, 0, 1)]
+    for number in range(21):
+        source = partitions[number % 3]
+        writing = WritingAs((await site.store.claim(source)).owner, "")
+        key = f"key/{number}" if number % 2 else None
+        await site.store.poison(writing, source, key, position_of(event(number, key)), "{}")
+    wanted = [each.key for each in (await (await KeyListing.read(site.store)).page()).keys]
+    assert len(wanted) == 3 + 10
+    shown: list[str | None] = []
+    after: str | None = None
+    while True:
+        listing = await KeyListing.read(site.store)
+        page = await listing.page(after, 4)
+        assert len(page.keys) <= 4
+        shown += [each.key for each in page.keys]
+        if (after := page.after) is None:
+            break
+        await site.store.poison(writing, SOURCE, f"new {after}", position_of(event(99)), "{}")
+        assert listing.total >= 13
+    assert shown[:13] == wanted
+    assert all(key and key.startswith("new") for key in shown[13:])
+
+
+async def test_list_is_limited_to_a_partition_and_to_a_dependency() -> None:
+    """An operator asks what waits for the dependency that is down; the longest comes first."""
+    site = Lists()
+    for number in range(PAGE_KEYS + 50):
+        await site.park(event(number, f"parked-{number}"))
+    await site.defer(event(1000, "old"))
+    await site.defer(event(1001, "new"))
+    listing = await KeyListing.read(site.store, "0")
+    assert listing.total == PAGE_KEYS + 52
+    first = await listing.page(most=1, dependency="bank")
+    assert (first.keys, first.after is None) == ([], False)  # a page reads PAGE_KEYS lists at most
+    second = await listing.page(first.after, 1, dependency="bank")
+    assert [each.key for each in second.keys] == ["old"]
+    third = await listing.page(second.after, 1, dependency="bank")
+    assert ([each.key for each in third.keys], third.after) == (["new"], None)
+    assert (await listing.page(first.after, dependency="mail")).keys == []
+    assert (await KeyListing.read(site.store, "1")).total == 0
+
+
+async def test_place_that_no_page_has_named_is_refused() -> None:
+    listing = await KeyListing.read(Lists().store)
+    for text in ("", "0", "x/0/=a", "1/0", "-1/0/=a"):
+        with pytest.raises(ValueError, match="is no place in the list of parked keys"):
+            await listing.page(text)
+    assert await listing.page("1/0/=a") == ListedPage([])
+
+
+def test_place_is_one_printable_text() -> None:
+    """A key may have any text, and an operator copies the place into a shell."""
+    name = ListName(7, "0", "=a/b\n' \x1b?")
+    assert name.cursor.isprintable()
+    assert " " not in name.cursor
+    assert from_cursor(name.cursor) == name
