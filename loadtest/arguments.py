@@ -99,7 +99,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="N",
         help="events to send (100000; chaos: 20000; trickle-outage: 400; dead-key: 1200; "
         "partial-outage: 4000; two-dependencies: 3600; crash-loop, blocked-loop: 1500; "
-        "recreated-hub, expired, clock-back: 3000)",
+        "recreated-hub, expired, clock-back, readonly-failover, no-replicas, muted: 3000)",
     )
     add(
         "--keys",
@@ -200,7 +200,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="N",
         help="events sent per second (0: as fast as possible; chaos: 1000; trickle-outage: 10; "
         "dead-key: 40; partial-outage, two-dependencies: 80; crash-loop, blocked-loop: 60; "
-        "recreated-hub, expired, clock-back: 300)",
+        "recreated-hub, expired, clock-back: 300; readonly-failover, no-replicas, muted: 150)",
     )
     add("--events-per-batch", type=int, metavar="N", help="events of one key per batch (40)")
     add(

@@ -116,7 +116,8 @@ class Run:
             self._keys,
             self._limits.window_seconds,
             watches_lists=self._settings.scenario in _WITH_DEFERRED_KEYS
-            or self._settings.second_act,
+            or self._settings.second_act
+            or self._workload.parks,
             dependencies=self._workload.dependencies,
         )
         async with observer:

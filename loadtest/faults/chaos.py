@@ -17,6 +17,7 @@ from loadtest.faults import redis_data
 from loadtest.faults.hub import HubControl
 from loadtest.faults.hub_ends import HubEnds
 from loadtest.faults.outage import retrying_client, set_outage
+from loadtest.faults.redis_failover import RedisFailover
 from loadtest.faults.services import Services
 from loadtest.observe.observer import Observer
 from loadtest.plan.chaos import KILLS, LASTING, ChaosPlan, FaultKind, PlannedFault
@@ -35,6 +36,9 @@ _TAKING_TIME = frozenset(
         FaultKind.EXPIRED_WHILE_STOPPED,
         FaultKind.EXPIRED_WHILE_ISOLATED,
         FaultKind.CLOCK_SET_BACK,
+        FaultKind.REDIS_FAILED_OVER,
+        FaultKind.REDIS_WITHOUT_REPLICA,
+        FaultKind.REDIS_MUTED,
     }
 )
 _MOST_REDELIVERED = 500
@@ -83,6 +87,7 @@ class Chaos:
         done: the finished faults, in the order in which they ended.
         over: whether all faults are finished.
         hub_ends: the faults of the hub's ends.
+        failover: the faults of a Redis with a replica.
     """
 
     def __init__(
@@ -107,6 +112,7 @@ class Chaos:
             sent=target.sent,
             release=target.release,
         )
+        self.failover = RedisFailover(target.endpoints, target.release)
         self._actions: Mapping[FaultKind, Callable[[PlannedFault], Awaitable[str]]] = {
             FaultKind.HOST_KILLED: self._kill_host,
             FaultKind.HOST_TERMINATED: self._terminate_host,
@@ -129,6 +135,9 @@ class Chaos:
             FaultKind.EXPIRED_WHILE_STOPPED: self.hub_ends.expire,
             FaultKind.EXPIRED_WHILE_ISOLATED: self.hub_ends.expire,
             FaultKind.CLOCK_SET_BACK: self.hub_ends.set_clock_back,
+            FaultKind.REDIS_FAILED_OVER: self.failover.fail_over,
+            FaultKind.REDIS_WITHOUT_REPLICA: self.failover.lose_replica,
+            FaultKind.REDIS_MUTED: self.failover.mute,
         }
 
     @property

@@ -11,6 +11,7 @@ from loadtest.faults.chaos import Chaos, FaultDone
 from loadtest.faults.downstream import Downstream
 from loadtest.faults.hub_ends import HubEnds
 from loadtest.faults.outage import kill_host
+from loadtest.faults.redis_failover import RedisAbsence
 from loadtest.observe.observer import Observer
 from loadtest.operator import Operator
 from loadtest.plan.settings import Settings
@@ -63,6 +64,11 @@ class FaultInjection:
     def hub_ends(self) -> HubEnds | None:
         """The faults of the hub's ends in a chaos run."""
         return None if self._chaos is None else self._chaos.hub_ends
+
+    @property
+    def redis_absences(self) -> tuple[RedisAbsence, ...]:
+        """The faults of a Redis with a replica that are over."""
+        return () if self._chaos is None else tuple(self._chaos.failover.absences)
 
     @property
     def expired(self) -> int:

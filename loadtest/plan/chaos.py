@@ -46,6 +46,9 @@ class FaultKind(StrEnum):
     EXPIRED_WHILE_STOPPED = "events expired while the app was stopped"
     EXPIRED_WHILE_ISOLATED = "events expired while the circuit was isolated"
     CLOCK_SET_BACK = "broker's clock set back"
+    REDIS_FAILED_OVER = "Redis failed over"
+    REDIS_WITHOUT_REPLICA = "Redis without replica"
+    REDIS_MUTED = "Redis connections muted"
 
 
 DRAWN = tuple(FaultKind)[: tuple(FaultKind).index(FaultKind.OUTAGE) + 1]
@@ -66,7 +69,16 @@ KILLS = frozenset({FaultKind.HOST_KILLED, FaultKind.CHECKPOINTS_LOST})
 """The faults that kill a host with SIGKILL; only a new owner reads a checkpoint."""
 
 
-REDIS_AWAY = frozenset({FaultKind.REDIS_RESTARTED, FaultKind.REDIS_PAUSED, FaultKind.REDIS_FILLED})
+REDIS_AWAY = frozenset(
+    {
+        FaultKind.REDIS_RESTARTED,
+        FaultKind.REDIS_PAUSED,
+        FaultKind.REDIS_FILLED,
+        FaultKind.REDIS_FAILED_OVER,
+        FaultKind.REDIS_WITHOUT_REPLICA,
+        FaultKind.REDIS_MUTED,
+    }
+)
 """The faults in which Redis does not answer, or takes no writes."""
 
 _REPEATS = {
@@ -77,6 +89,9 @@ _REPEATS = {
     FaultKind.REDIS_RESTARTED: 1,
     FaultKind.REDIS_PAUSED: 3,  # a call that times out and its retry may both be executed
     FaultKind.REDIS_FILLED: 3,
+    FaultKind.REDIS_FAILED_OVER: 3,
+    FaultKind.REDIS_WITHOUT_REPLICA: 3,
+    FaultKind.REDIS_MUTED: 3,
     FaultKind.STORAGE_RESTARTED: 1,  # the leases expire
     FaultKind.STORAGE_PAUSED: 1,
     FaultKind.EXPIRED_WHILE_STOPPED: 1,  # the app starts again

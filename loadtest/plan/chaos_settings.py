@@ -12,7 +12,13 @@ from loadtest.plan.crashes import draw_blocked_loop, draw_crash_loop, handler_of
 from loadtest.plan.few_keys import draw_dead_key, draw_trickle
 from loadtest.plan.hub_ends import draw_clock_back, draw_expired, draw_recreated_hub
 from loadtest.plan.partial_outage import draw_partial
-from loadtest.plan.settings import Scenario, Settings
+from loadtest.plan.redis_failover import (
+    draw_muted,
+    draw_no_replicas,
+    draw_readonly_failover,
+    has_short_grace,
+)
+from loadtest.plan.settings import WITH_REPLICA, Scenario, Settings
 from loadtest.plan.two_dependencies import (
     BREAK_SECONDS,
     SHORT_BREAK_SECONDS,
@@ -82,6 +88,13 @@ _EXPIRED_APP_SETTINGS = _SHORT_LEASE | {
     "AzureFunctionsJobHost__extensions__eventHubs__prefetchCount": "10",
     "AzureFunctionsJobHost__extensions__eventHubs__maxEventBatchSize": "10",
 }
+_REPLICA_FIGURES: dict[str, Any] = {
+    "events": 3_000,
+    "rate_per_second": 150.0,
+    "events_per_batch": 5,
+}
+_REPLICA_APP_SETTINGS = _SHORT_LEASE | {"PROCESSING_PARKING_REPLICAS": "1"}
+_SHORT_GRACE_SECONDS = "3"
 _SLOW_STREAMS: dict[Scenario, dict[str, Any]] = {
     Scenario.TRICKLE_OUTAGE: {"events": 400, "rate_per_second": 10.0, "events_per_batch": 1},
     Scenario.DEAD_KEY: {"events": 1_200, "rate_per_second": 40.0, "events_per_batch": 1},
@@ -92,6 +105,7 @@ _SLOW_STREAMS: dict[Scenario, dict[str, Any]] = {
     Scenario.RECREATED_HUB: _HUB_ENDS_FIGURES,
     Scenario.EXPIRED: _HUB_ENDS_FIGURES,
     Scenario.CLOCK_BACK: _HUB_ENDS_FIGURES,
+    **dict.fromkeys(WITH_REPLICA, _REPLICA_FIGURES),
 }
 """The streams that are slower than their faults, in which batches are small.
 
@@ -108,6 +122,9 @@ _DRAWS = {
     Scenario.RECREATED_HUB: draw_recreated_hub,
     Scenario.EXPIRED: draw_expired,
     Scenario.CLOCK_BACK: draw_clock_back,
+    Scenario.READONLY_FAILOVER: draw_readonly_failover,
+    Scenario.NO_REPLICAS: draw_no_replicas,
+    Scenario.MUTED: draw_muted,
 }
 
 _SEED_APP_SETTINGS = {"BREAKER_FAILURE_THRESHOLD": "12", "BREAKER_WINDOW_SECONDS": "30"}
@@ -168,8 +185,7 @@ def default_app_settings(scenario: Scenario, plan: ChaosPlan) -> dict[str, str]:
         case Scenario.DEAD_KEY:
             return _DEAD_KEY_APP_SETTINGS
         case Scenario.PARTIAL_OUTAGE:
-            ordering = {"PROCESSING_POISON_ORDERING": "park"} if plan.parks else {}
-            return _PARTIAL_APP_SETTINGS | ordering
+            return _PARTIAL_APP_SETTINGS | _ordering(plan)
         case Scenario.TWO_DEPENDENCIES:
             seconds = SHORT_BREAK_SECONDS if plan.probes_fail else BREAK_SECONDS
             breaks = dict.fromkeys(("BREAKER_BREAK_SECONDS", "BREAKER_BREAK_SECONDS_MAX"), seconds)
@@ -182,8 +198,17 @@ def default_app_settings(scenario: Scenario, plan: ChaosPlan) -> dict[str, str]:
             return _SHORT_LEASE
         case Scenario.EXPIRED:
             return _EXPIRED_APP_SETTINGS
+        case Scenario.READONLY_FAILOVER | Scenario.NO_REPLICAS | Scenario.MUTED:
+            found = _REPLICA_APP_SETTINGS | _ordering(plan)
+            if scenario is Scenario.NO_REPLICAS and has_short_grace(plan.seed):
+                found["BREAKER_STORE_GRACE_SECONDS"] = _SHORT_GRACE_SECONDS
+            return found
         case _:
             return _APP_SETTINGS
+
+
+def _ordering(plan: ChaosPlan) -> dict[str, str]:
+    return {"PROCESSING_POISON_ORDERING": "park"} if plan.parks else {}
 
 
 def most_events(scenario: Scenario, events: int) -> int:

@@ -31,6 +31,9 @@ class Scenario(StrEnum):
     RECREATED_HUB = "recreated-hub"
     EXPIRED = "expired"
     CLOCK_BACK = "clock-back"
+    READONLY_FAILOVER = "readonly-failover"
+    NO_REPLICAS = "no-replicas"
+    MUTED = "muted"
 
 
 WITH_OUTAGE = frozenset(
@@ -43,6 +46,8 @@ WITH_OUTAGE = frozenset(
     }
 )
 """The scenarios with an outage of their own, which begins at `outage_after`."""
+WITH_REPLICA = frozenset({Scenario.READONLY_FAILOVER, Scenario.NO_REPLICAS, Scenario.MUTED})
+"""The scenarios whose Redis has a replica behind the same address."""
 PLANNED = frozenset(Scenario) - {Scenario.OUTAGE, Scenario.SEED, Scenario.STEADY}
 """The scenarios that always have a chaos plan."""
 

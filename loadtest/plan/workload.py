@@ -13,7 +13,7 @@ from functools import cached_property
 
 from loadtest.plan.marks import BLOCK_MS, HANG_MS, SLOW_MS, Delay, Fault
 from loadtest.plan.second_act import AWAY, NEEDS_AFTER_PERCENT, NEEDS_EVERY
-from loadtest.plan.settings import Scenario, Settings
+from loadtest.plan.settings import WITH_REPLICA, Scenario, Settings
 
 SEED_FAULT_EVERY = 100
 """In the `seed` scenario every 100th event of each key fails permanently, as in the original."""
@@ -26,7 +26,11 @@ PARTIAL_POISON_PERCENT = (35, 70)
 MARKED_PERCENT = (20, 40)
 """The place of a deadly or blocking event among the events of its key."""
 
-_WITH_PLANNED_EVENTS = frozenset({Scenario.CHAOS, Scenario.CRASH_LOOP, Scenario.BLOCKED_LOOP})
+_WITH_PLANNED_EVENTS = WITH_REPLICA | {
+    Scenario.CHAOS,
+    Scenario.CRASH_LOOP,
+    Scenario.BLOCKED_LOOP,
+}
 """The scenarios whose plan also has slow, hanging and poison events."""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from contextlib import AsyncExitStack
 from typing import Any
 
@@ -70,7 +71,22 @@ def redis_options(endpoints: Endpoints) -> dict[str, Any]:
 
 def async_redis(endpoints: Endpoints, **options: Any) -> redis.asyncio.Redis:
     """Return an asynchronous Redis client."""
-    return redis.asyncio.Redis.from_url(endpoints.redis_url, **redis_options(endpoints), **options)
+    options = redis_options(endpoints) | {"connection_class": _Connection} | options
+    return redis.asyncio.Redis.from_url(endpoints.redis_url, **options)
+
+
+class _Connection(redis.asyncio.Connection):
+    """A connection that connects anew after a reset.
+
+    Python up to 3.13.0 raises an AttributeError for a write to a connection that was reset.
+    """
+
+    async def send_packed_command(
+        self, command: bytes | str | Iterable[bytes], check_health: bool = True
+    ) -> None:
+        if self._writer is not None and self._writer.is_closing():
+            await self.disconnect(nowait=True)
+        await super().send_packed_command(command, check_health)
 
 
 async def management_headers(endpoints: Endpoints, opened: AsyncExitStack) -> dict[str, str]:

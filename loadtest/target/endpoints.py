@@ -37,6 +37,8 @@ class Endpoints:
         host_storage_connection_string, host_storage_blob_uri: the account of the checkpoints; both
             are empty if the host and the app have one account.
         redis_by_identity: whether the Redis client authenticates with an identity.
+        redis_servers: the URLs of the servers behind `redis_url`; empty without a replica.
+        redis_proxy_control_url: the control port of the proxy in front of them.
         deployed_settings: the app's settings on Azure; None if the settings file has them.
     """
 
@@ -61,6 +63,8 @@ class Endpoints:
     host_storage_connection_string: str = field(default="", repr=False)
     host_storage_blob_uri: str = ""
     redis_by_identity: bool = False
+    redis_servers: tuple[str, ...] = ()
+    redis_proxy_control_url: str = ""
     deployed_settings: Mapping[str, str] | None = None
 
     @classmethod
@@ -96,6 +100,8 @@ class Endpoints:
             settings_file=Path(values["settings_file"]),
             event_grid_topic_key=str(values.get("event_grid_topic_key", "")),
             event_hub_control_url=str(values.get("event_hub_control_url", "")),
+            redis_servers=tuple(map(str, values.get("redis_servers", ()))),
+            redis_proxy_control_url=str(values.get("redis_proxy_control_url", "")),
             console_url=str(values.get("console_url", "")),
             console_token=str(values.get("console_token", "")),
             state_dir=file.parent,

@@ -22,7 +22,7 @@ from typing import Self
 import psutil
 
 from loadtest.errors import StackError, UsageError
-from loadtest.plan.settings import Scenario, Settings
+from loadtest.plan.settings import WITH_REPLICA, Scenario, Settings
 from loadtest.target.endpoints import Endpoints
 from loadtest.target.hosts import host_instances
 
@@ -154,6 +154,7 @@ class Stack:
                 str(_SLOW_STOP_SECONDS if settings.scenario is Scenario.OUTAGE else 0),
             ),
             *(() if settings.console else ("--no-console",)),
+            *(("--redis-replica",) if settings.scenario in WITH_REPLICA else ()),
             *changes,
         )
         file = self.state_dir / "endpoints.json"

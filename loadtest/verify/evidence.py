@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from loadtest.faults.hub_ends import ClockStep, Expiry, Recreation
+from loadtest.faults.redis_failover import RedisAbsence
 from loadtest.plan.workload import Workload
 from loadtest.verify.expectation import Expectation
 
@@ -135,6 +136,8 @@ class Evidence:
         deaths: the calls with the deadly event, each of which ended its process.
         log: the lines of the hosts' logs that `log_check` needs.
         hub: what became of the hub's ends.
+        redis_absences: the faults of a Redis with a replica.
+        instances: the number of host instances.
     """
 
     workload: Workload
@@ -159,3 +162,5 @@ class Evidence:
     deaths: int = 0
     log: Sequence[str] = ()
     hub: HubEvidence = field(default_factory=HubEvidence)
+    redis_absences: Sequence[RedisAbsence] = ()
+    instances: int = 1

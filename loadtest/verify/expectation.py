@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from loadtest.plan.chaos import ChaosPlan, FaultKind
-from loadtest.plan.settings import WITH_OUTAGE, AppLimits, Scenario, Settings
+from loadtest.plan.settings import WITH_OUTAGE, WITH_REPLICA, AppLimits, Scenario, Settings
 from loadtest.plan.workload import Workload
 
 STANDSTILL_GRACE_SECONDS = 5.0
@@ -125,7 +125,7 @@ def expected(settings: Settings, workload: Workload, limits: AppLimits) -> Expec
     if scenario is Scenario.RECREATED_HUB:
         # A rewind repeats the events that were handled before the app noticed the new hub.
         return replace(faulty, most_openings=0, most_suppressed=None)
-    if scenario in {Scenario.EXPIRED, Scenario.CLOCK_BACK}:
+    if scenario in WITH_REPLICA | {Scenario.EXPIRED, Scenario.CLOCK_BACK}:
         return replace(faulty, most_openings=0)
     return replace(faulty, most_openings=1) if scenario is Scenario.DEAD_KEY else faulty
 

@@ -102,6 +102,8 @@ class Judge:
                         deaths=read_deaths(client, self._keys),
                         log=read_lines(self._logs()),
                         hub=hub,
+                        redis_absences=injection.redis_absences,
+                        instances=self._settings.instances,
                         killed_us=[
                             fault.began_us for fault in injection.faults if fault.kind in KILLS
                         ],

@@ -16,7 +16,7 @@ from loadtest.verify.verdict import Diff
 
 HANDLER = "HarmfulHandler"
 _BLOCKED = ("Blocked loop:", "Blocked process:")
-_SILENT_REDIS = "nothing starts for up to"
+SILENT_REDIS = "nothing starts for up to"
 """The end of the line that an instance logs when its Redis does not answer."""
 
 
@@ -29,7 +29,7 @@ class LogCheck:
         self._faults = evidence.workload.faults
         self._diff = diff
         self._named = [line for line in evidence.log if _names_block(line)]
-        self._silent = [line for line in evidence.log if _SILENT_REDIS in line]
+        self._silent = [line for line in evidence.log if SILENT_REDIS in line]
 
     def handled(self, key: str, entry: LedgerEntry) -> None:
         """Record a handled event, which the log must name if it blocked the loop."""
@@ -74,5 +74,5 @@ def read_lines(texts: Sequence[str]) -> tuple[str, ...]:
         line
         for text in texts
         for line in text.splitlines()
-        if _names_block(line) or _SILENT_REDIS in line
+        if _names_block(line) or SILENT_REDIS in line
     )

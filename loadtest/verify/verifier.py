@@ -23,6 +23,7 @@ from loadtest.verify.hub_check import HubCheck
 from loadtest.verify.log_check import LogCheck
 from loadtest.verify.others import Others
 from loadtest.verify.poison_check import identify, problems
+from loadtest.verify.redis_check import RedisCheck
 from loadtest.verify.verdict import Diff, Verdict
 
 
@@ -34,6 +35,7 @@ class _Verification:
         self.others = Others(evidence, self.diff)
         self.log = LogCheck(evidence, self.diff)
         self.hub = HubCheck(evidence.hub, self.diff)
+        self.redis = RedisCheck(evidence)
         self.faults = evidence.workload.faults
         self.refused_first: dict[tuple[str, int], tuple[int, str, int]] = {}
         for call in evidence.refused:
@@ -122,6 +124,7 @@ class _Verification:
             self.others.handled(key, entry)
             self.log.handled(key, entry)
             self.hub.handled(key, entry)
+            self.redis.handled(entry)
         self.handled[key] = set(found)
 
     def find_missing(self) -> None:
@@ -177,6 +180,7 @@ class _Verification:
                 *self.others.broken(others),
                 *self.log.broken(),
                 *self.hub.broken(),
+                *self.redis.broken(),
             ),
             diff=self.diff.lines(),
         )
