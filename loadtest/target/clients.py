@@ -76,7 +76,7 @@ def async_redis(endpoints: Endpoints, **options: Any) -> redis.asyncio.Redis:
 
 
 class _Connection(redis.asyncio.Connection):
-    """A connection that connects anew after a reset.
+    """A connection that opens again after a reset.
 
     Python up to 3.13.0 raises an AttributeError for a write to a connection that was reset.
     """
