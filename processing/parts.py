@@ -158,6 +158,7 @@ class Parts:
                     warnings=warnings,
                     notice=lambda: watchdog.notice,
                     instance=instance_name(),
+                    redrives=wiring.redrive_runs().lines,
                 ),
                 closing=opened.pop_all(),
             )

@@ -38,6 +38,7 @@ class HealthReport:
         mode: `observe`: the rules are judged, but do not open the circuit; else `enforce`.
         is_healthy: whether a monitor should get HTTP 200; else 503. Expired events are a problem
             that no instance can solve, so they alone leave the answer at 200.
+        redrives: one line for each running redrive: the operator, the events and the progress.
     """
 
     status: Status
@@ -49,6 +50,7 @@ class HealthReport:
     warnings: tuple[str, ...]
     mode: Mode
     is_healthy: bool
+    redrives: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Return the report as a dictionary; partitions have their state, gaps their events."""
@@ -60,6 +62,10 @@ class HealthReport:
             each["state"] = str(State.OK if state is None else state.state)
             each["gaps"] = [asdict(gap) | {"events": gap.events} for gap in lag.gaps]
         return found
+
+
+async def _none() -> Sequence[str]:
+    return ()
 
 
 class Health:
@@ -76,6 +82,7 @@ class Health:
         warnings: the warnings of the start; the owner of the list may add some.
         notice: returns a further warning, about the event loop, or None.
         instance: the name of this instance.
+        redrives: returns one line for each running redrive.
     """
 
     def __init__(
@@ -91,8 +98,10 @@ class Health:
         warnings: Sequence[str] = (),
         notice: Callable[[], str | None] = lambda: None,
         instance: str = "",
+        redrives: Callable[[], Awaitable[Sequence[str]]] = _none,
     ) -> None:
         self._breaker = breaker
+        self._redrives = redrives
         self._survey = survey
         self._watch = watch
         self._old_version_on = old_version_on
@@ -118,11 +127,13 @@ class Health:
             tuple(each for each in own if each.state is not State.OK),
             dependencies=dependency_states(self._dependencies(), {}),
         )
+        redrives: Sequence[str] = ()
         try:
             sighting = await self._survey.look(own, instance=self._instance)
             old = await self._old_version_on(each.partition for each in sighting.partitions)
             if old:
                 problems.append(old_version_runs(old))
+            redrives = await self._redrives()
         except StorageUnavailableError as error:
             problems.append(str(error))
         problems += sighting.problems
@@ -138,6 +149,7 @@ class Health:
             (*self._warnings, *sighting.warnings, *filter(None, [self._notice()])),
             self._breaker.settings.mode,
             status != "stalled" and (status != "degraded" or not problems),
+            tuple(redrives),
         )
 
     def _status(self, circuit: Circuit, sighting: Sighting, problems: Sequence[str]) -> Status:

@@ -67,6 +67,10 @@ class RedriveRuns:
         """
         return await self._store.running()
 
+    async def lines(self) -> list[str]:
+        """Return one line for each running redrive; see `running`."""
+        return [run.line for run in await self._store.running()]
+
     @asynccontextmanager
     async def entered(self, run: RunningRedrive) -> AsyncIterator[Run]:
         """Show a redrive to all until the block ends.

@@ -33,6 +33,8 @@ from processing.partitions.hub_created import HubCreated
 from processing.partitions.lag import LagReader
 from processing.partitions.positions import HubPositions
 from processing.progress.memory import MemoryProgressStore
+from processing.redrive.run_store import MemoryRunStore
+from processing.redrive.runs import RedriveRuns
 from tests.support.processing.events import IDENTITY
 
 INSTANCE = "here:1"
@@ -162,6 +164,7 @@ class WatchRig:
             created=self.created,
             clock=clock.monotonic,
         )
+        self.redrives = RedriveRuns(MemoryRunStore())
         self.health = Health(
             breaker,
             self.survey,
@@ -171,6 +174,7 @@ class WatchRig:
             dependencies=lambda: self.dependencies,
             warnings=self.warnings,
             instance=instance,
+            redrives=self.redrives.lines,
         )
         self.table = Partitions(
             self.survey,

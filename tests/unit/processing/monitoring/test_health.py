@@ -19,6 +19,7 @@ from processing.parking.event import position_of
 from processing.parking.store import WritingAs
 from processing.partitions.lag import PartitionLag
 from processing.progress.store import Mark
+from processing.redrive.run_store import RunningRedrive
 from tests.support.processing.events import IDENTITY, SOURCE, event
 from tests.support.processing.watch_rig import WatchRig
 
@@ -154,3 +155,16 @@ async def test_warning_of_the_start_does_not_change_the_status(rig: WatchRig) ->
     report = await rig.health.report()
     assert (report.status, report.is_healthy) == ("ok", True)
     assert "a failover may lose the last second of parked events" in report.warnings[0]
+
+
+async def test_running_redrive_is_shown_and_changes_no_status(rig: WatchRig) -> None:
+    """Operators see who redrives, and how far, also without the console."""
+    await rig.progress.commit(SOURCE, 0, Mark(7, 1), [])
+    async with rig.redrives.entered(RunningRedrive("anna@host1", since=1.0)) as run:
+        run.progress(3, 20)
+        report = await rig.health.report()
+    (line,) = report.redrives
+    assert line.startswith("anna@host1 redrives everything: ")
+    assert (report.status, report.is_healthy) == ("ok", True)
+    assert json.loads(json.dumps(report.to_json()))["redrives"] == [line]
+    assert (await rig.health.report()).redrives == ()
