@@ -69,7 +69,8 @@ class RedisParkingQueries:
         (name,) = parking_keys(source, "keys")
         found = await self._query(self._client.hgetall(name))
         return sorted(
-            ListName(int(since), source.partition, text_of(label)) for label, since in found.items()
+            ListName(replies.microseconds(since), source.partition, text_of(label))
+            for label, since in found.items()
         )
 
     async def heads(

@@ -139,12 +139,19 @@ def head(source: Source, key: ListKey, reply: Sequence[Any]) -> ListHead:
     parked = ParkedKey(
         source,
         key,
-        int(created) / 1e6,
+        microseconds(created) / 1e6,
         int(entries),
         deferral(stored or None, since or None),
         float(due) / 1e6 if due else None,
     )
-    if not document:
-        return ListHead(parked)
-    first = entry(text_of(position), document)
+    try:
+        first = entry(text_of(position), document)
+    except (IndexError, ValueError):  # no document, or an odd one; the other keys are listed, too
+        return ListHead(parked, text_of(position))
     return ListHead(parked, first.position, first.kind, first.document)
+
+
+def microseconds(value: Value) -> int:
+    """Return a stored time; 0 if the value is no time, so that its key is still listed."""
+    text = text_of(value)
+    return int(text) if text.isascii() and text.isdigit() else 0

@@ -202,7 +202,7 @@ class ListHead:
         parked: the key.
         position: the position of the first entry; "": the list has no entry, because Redis has lost
             some of its data.
-        kind: the kind of the first entry; None without an entry.
+        kind: the kind of the first entry; None without an entry, or with one of an unknown kind.
         document: JSON of the `PoisonMessage` if the key is parked behind a poisoned event and the
             documents were asked for; otherwise "".
     """

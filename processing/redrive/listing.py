@@ -19,6 +19,7 @@ from processing.redrive.selection import id_at
 POISON = "poison"
 INTERRUPTED = "redrive not finished"
 """The reasons why a key is parked; a deferred key has a `DeferralReason`."""
+UNREADABLE = "the list's first entry in Redis is missing or cannot be read"
 PAGE_KEYS = 200
 """Keys of a page; the message of a poisoned event may have 48 KB."""
 
@@ -186,7 +187,9 @@ def _listed(head: ListHead) -> ListedKey:
             due=parked.due,
             error=deferral.error,
         )
-    if head.kind is None or head.kind is EntryKind.EVENT:
+    if head.kind is None:
+        return replace(found, error=UNREADABLE)
+    if head.kind is EntryKind.EVENT:
         return found
     try:
         message = PoisonMessage.from_json(head.document)

@@ -15,7 +15,7 @@ from processing.parking.event import position_of
 from processing.parking.redis import RedisParkingStore
 from processing.parking.redis_names import parking_keys
 from processing.parking.store import WritingAs
-from processing.redrive.listing import PAGE_KEYS, KeyListing
+from processing.redrive.listing import PAGE_KEYS, UNREADABLE, KeyListing
 from tests.support.processing.events import event
 
 IDENTITY = Identity("ns.example.net", "many", "$Default")
@@ -108,4 +108,23 @@ async def test_list_whose_entries_redis_has_lost_is_still_listed(redis_url: str)
         whole, lost = (await (await KeyListing.read(store)).page()).keys
         assert (whole.key, whole.entries, whole.event != "") == ("whole", 1, True)
         assert (lost.key, lost.entries, lost.event) == ("lost", 0, "")
+        assert lost.error == UNREADABLE
         assert [each.entries for each in await store.keys()] == [1, 0]
+
+
+async def test_odd_list_does_not_hide_the_other_keys(redis_url: str) -> None:
+    """A program of another kind may have written to this Redis."""
+    async with Redis.from_url(redis_url) as client:
+        store = RedisParkingStore(client, most=10, ttl_seconds=60, identity=IDENTITY)
+        source = Source(IDENTITY, "0")
+        writing = WritingAs((await store.claim(source)).owner, "")
+        for number, key in enumerate(["odd kind", "no text", "odd time", "good"]):
+            await store.poison(writing, source, key, position_of(event(number)), "{}")
+        prefix = f"breakwater:{{{source}}}:parking:"
+        await client.hset(f"{prefix}documents:=odd kind", position_of(event(0)), "?{}")
+        await client.hset(f"{prefix}documents:=no text", position_of(event(1)), "")
+        await client.hset(f"{prefix}keys", "=odd time", "yesterday")
+        listed = (await (await KeyListing.read(store)).page()).keys
+        assert [each.key for each in listed] == ["odd time", "odd kind", "no text", "good"]
+        assert [each.error == UNREADABLE for each in listed] == [False, True, True, False]
+        assert len(await store.keys()) == 4
