@@ -11,7 +11,7 @@ import logging
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from breaker import DependencySettings
+from breaker import BreakerSettings, DependencySettings
 from breaker.alerts.endpoint import check_endpoint
 from breaker.configuration.host_checks import check_host_json
 from breaker.configuration.lookup import value_of
@@ -58,14 +58,15 @@ class Application:
         """
         connections = ConnectionSettings.from_mapping(self._settings)
         processing = ProcessingSettings.from_mapping(self._settings)
-        DependencySettings.from_mapping(self._settings)
+        breaking = BreakerSettings.from_mapping(self._settings)
+        DependencySettings.from_mapping(self._settings, breaking)
         if not value_of(self._settings, "EVENT_HUB_CONSUMER_GROUP"):
             # The operator's tools have a default group; the trigger needs the setting.
             raise SettingsError(
                 "the app setting EVENT_HUB_CONSUMER_GROUP is missing; it takes the name of a "
                 "consumer group, such as $Default"
             )
-        check_url(connections.redis_url)
+        check_url(connections.redis_url, breaking)
         if endpoint := connections.event_grid_topic_endpoint:
             check_endpoint(endpoint, connections.event_grid_topic_key)
         find_handler(connections.event_handler)

@@ -24,6 +24,7 @@ from breaker import (
 )
 from breaker.alerts.base import AlertPublisher
 from breaker.configuration.errors import ConfigurationError
+from breaker.configuration.lookup import value_of
 from breaker.stores.redis import Client, connect
 from processing.identity import digest
 from processing.settings import ConnectionSettings
@@ -73,7 +74,7 @@ class CircuitWiring:
     @property
     def redis_url(self) -> str:
         """The address of Redis."""
-        url = self._settings.get("REDIS_URL", "").strip()
+        url = value_of(self._settings, "REDIS_URL")
         if not url:
             raise SettingsError(
                 "the app setting REDIS_URL is missing; it takes redis://host:port/db or "
@@ -93,7 +94,7 @@ class CircuitWiring:
 
         Without a key and without a credential the publisher opens its own identity.
         """
-        endpoint = self._settings.get("EVENT_GRID_TOPIC_ENDPOINT", "").strip()
+        endpoint = value_of(self._settings, "EVENT_GRID_TOPIC_ENDPOINT")
         if not endpoint:
             return None
         # Imported here, so that a console without a topic does not load an Azure SDK.
@@ -101,7 +102,7 @@ class CircuitWiring:
 
         return EventGridPublisher(
             endpoint,
-            key=self._settings.get("EVENT_GRID_TOPIC_KEY", "").strip() or None,
+            key=value_of(self._settings, "EVENT_GRID_TOPIC_KEY") or None,
             credential=credential,
         )
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from breaker.alerts.base import AlertPublisher
 from breaker.circuit import CircuitBreaker
 from breaker.configuration.errors import nearest
+from breaker.configuration.lookup import value_of
 from breaker.dependencies.circuits import DependencyCircuits
 from breaker.dependencies.settings import DependencySettings
 from breaker.errors import BreakerError, SettingsError
@@ -88,7 +89,7 @@ async def opened(values: Mapping[str, str]) -> AsyncIterator[Circuits]:
 
 
 def _redis_url(values: Mapping[str, str]) -> str:
-    url = values.get("REDIS_URL", "")
+    url = value_of(values, "REDIS_URL")
     if not url:
         raise SettingsError("REDIS_URL is not set: it takes redis://host:port/db or rediss://...")
     return url
@@ -104,9 +105,9 @@ def _without_judging(values: Mapping[str, str]) -> BreakerSettings:
 
 
 def _publisher(values: Mapping[str, str]) -> AlertPublisher | None:
-    endpoint = values.get("EVENT_GRID_TOPIC_ENDPOINT", "")
+    endpoint = value_of(values, "EVENT_GRID_TOPIC_ENDPOINT")
     if not endpoint:
         return None
     from breaker.alerts.event_grid import EventGridPublisher  # noqa: PLC0415 - loads an Azure SDK
 
-    return EventGridPublisher(endpoint, key=values.get("EVENT_GRID_TOPIC_KEY"))
+    return EventGridPublisher(endpoint, key=value_of(values, "EVENT_GRID_TOPIC_KEY") or None)

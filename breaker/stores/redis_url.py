@@ -2,34 +2,48 @@
 
 redis-py takes a quarter of a second to load, and the settings are checked before the app's first
 use of Redis. A property test compares this parser with redis-py's: redis-py reads each accepted
-address with the same result. The parser accepts every option that has a textual form, except
-options that change the form of replies, which the stores cannot read.
+address with the same result, and builds a client. The parser also refuses addresses that redis-py
+reads differently than their author meant, such as a database that is no number.
 """
 
 from __future__ import annotations
 
-import ssl
-from collections.abc import Callable, Mapping
-from contextlib import suppress
-from types import MappingProxyType
+from collections.abc import Mapping
 from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
 
+from breaker.configuration.hosts import is_host
+from breaker.configuration.references import unresolved
 from breaker.errors import SettingsError
+from breaker.settings import BreakerSettings, RedisAuth
+from breaker.stores.redis_options import NOT_FOR_CLUSTERS, OPTIONS, unusable_tls
 
-type Parse = Callable[[str], object]
+_TAKES = (
+    "it takes redis://[user:password@]host:port/db or rediss://..., with redis-py's options, and "
+    "with each other character of user and password written as %XX"
+)
 
-LEAST_CONNECTIONS = 4
-"""Fewest connections of a client; with fewer, one slow command delays nearly all others."""
-_FALSE = frozenset({"0", "F", "FALSE", "N", "NO"})
 
-
-def check_url(url: str) -> None:
+def check_url(url: str, settings: BreakerSettings | None = None) -> None:
     """Check an address for `breaker.stores.redis.connect` without connecting.
+
+    Args:
+        url: the address.
+        settings: says whether the address is that of a cluster, and who signs in.
 
     Raises:
         SettingsError: the address is invalid; the message omits it, because it may have a password.
     """
-    parse(url)
+    if problem := unresolved(url):
+        raise SettingsError(f"REDIS_URL {problem}; {_TAKES}")
+    found = parse(url)
+    settings = settings or BreakerSettings()
+    if settings.redis_cluster:
+        _check_cluster(found)
+    if settings.redis_auth is RedisAuth.ENTRA and {"username", "password"} & set(found):
+        raise _refusal(
+            "it has a user or a password, but BREAKER_REDIS_AUTH is 'entra', which signs in with a "
+            "token"
+        )
 
 
 def parse(url: str) -> dict[str, object]:
@@ -40,131 +54,104 @@ def parse(url: str) -> dict[str, object]:
     """
     try:
         parts = urlsplit(url)
-        known = _OPTIONS.get(parts.scheme)
-        if known is None:
-            raise unusable()
-        found = {
-            name: _value(known, name, values[0]) for name, values in parse_qs(parts.query).items()
-        }
-        return found | _place(parts, found)
-    except SettingsError:
-        raise
     except ValueError:
         # Raised without its cause, which may quote a part of the password.
-        raise unusable() from None
+        raise _refusal("its host is no host name") from None
+    if parts.scheme not in OPTIONS:
+        problem = "it does not begin with redis://, rediss:// or unix://"
+        if ",password=" in url.replace(" ", "").lower():
+            problem = "it has the form of .NET clients, host:port,password=..."
+        raise _refusal(problem)
+    if parts.fragment or url.endswith("#"):
+        raise _refusal("it has a '#', which is written as %23 in a password")
+    found = _options(parts)
+    found |= _socket(parts, found) if parts.scheme == "unix" else _server(parts, found)
+    if parts.scheme == "rediss" and (name := unusable_tls(found)):
+        raise _refusal(f"its option {name} takes {OPTIONS['rediss'][name].takes}")
+    return found
 
 
 def unusable() -> SettingsError:
-    """Return the error for an address that cannot be parsed."""
-    return SettingsError(
-        "REDIS_URL cannot be used: it takes redis://[user:password@]host:port/db or "
-        "rediss://..., with redis-py's options"
-    )
+    """Return the error for an address that redis-py refuses."""
+    return SettingsError(f"REDIS_URL cannot be used: {_TAKES}")
 
 
 def unknown_option(name: str) -> SettingsError:
     """Return the error for an address with an unknown option."""
     shown = repr(name) if name.isidentifier() else "of that name"
-    return SettingsError(f"REDIS_URL cannot be used: it has no option {shown}")
+    return _refusal(f"it has no option {shown}")
 
 
-def _place(parts: SplitResult, options: Mapping[str, object]) -> dict[str, object]:
+def _refusal(problem: str) -> SettingsError:
+    return SettingsError(f"REDIS_URL cannot be used: {problem}; {_TAKES}")
+
+
+def _options(parts: SplitResult) -> dict[str, object]:
+    """Return the options after the `?`; an empty value means the default, as in redis-py."""
+    known = OPTIONS[parts.scheme]
+    found: dict[str, object] = {}
+    for name, values in parse_qs(parts.query, keep_blank_values=True).items():
+        if name not in known:
+            raise unknown_option(name)
+        if text := next(filter(None, values), None):
+            try:
+                found[name] = known[name].parse(text)
+            except SettingsError:
+                raise
+            except ValueError:
+                raise _refusal(f"its option {name} takes {known[name].takes}") from None
+    return found
+
+
+def _login(parts: SplitResult) -> dict[str, object]:
+    named = {"username": parts.username, "password": parts.password}
+    return {name: unquote(value) for name, value in named.items() if value}
+
+
+def _socket(parts: SplitResult, options: Mapping[str, object]) -> dict[str, object]:
+    """Return login and path of a Unix socket."""
+    if parts.hostname:
+        raise _refusal("it has a host before the path; the path of a socket has three slashes")
+    path = {"path": unquote(parts.path)} if parts.path else {}
+    if not path and "path" not in options:
+        raise _refusal("it has no path of a socket")
+    return _login(parts) | path
+
+
+def _server(parts: SplitResult, options: Mapping[str, object]) -> dict[str, object]:
     """Return login, server and database, which come before the options."""
-    place: dict[str, object] = {}
-    if parts.username:
-        place["username"] = unquote(parts.username)
-    if parts.password:
-        place["password"] = unquote(parts.password)
-    if parts.scheme == "unix":
-        if parts.path:
-            place["path"] = unquote(parts.path)
-        return place
+    place = _login(parts)
+    try:
+        port = parts.port
+    except ValueError:
+        port = 0
+    if port == 0:
+        raise _refusal("its port is no number from 1 to 65535")
+    if port:
+        place["port"] = port
     if parts.hostname:
         place["host"] = unquote(parts.hostname)
-    if parts.port:
-        place["port"] = parts.port
-    if parts.path and "db" not in options:
-        with suppress(ValueError):  # redis-py ignores a path that is no number
-            place["db"] = int(unquote(parts.path).replace("/", ""))
+    host = place.get("host", options.get("host"))
+    if host is None:
+        raise _refusal("it has no host")
+    if not is_host(str(host)):
+        raise _refusal("its host is no host name")
+    if parts.path.strip("/") and "db" not in options:
+        try:
+            place["db"] = OPTIONS[parts.scheme]["db"].parse(unquote(parts.path)[1:])
+        except ValueError:
+            raise _refusal(
+                "its database is no number (a '/' in a password is written as %2F)"
+            ) from None
     return place
 
 
-def _value(known: Mapping[str, Parse], name: str, text: str) -> object:
-    if name not in known:
-        raise unknown_option(name)
-    return known[name](text)
-
-
-def _flag(text: str) -> bool:
-    return text.upper() not in _FALSE
-
-
-def _port(text: str) -> str:
-    if not 0 <= int(text) <= 65535:
-        raise ValueError(text)
-    return text  # a connection converts the text
-
-
-def _connections(text: str) -> int:
-    if (number := int(text)) < LEAST_CONNECTIONS:
-        raise SettingsError(
-            f"REDIS_URL cannot be used: max_connections is {number}, which is too few for the "
-            f"commands of one instance; it takes {LEAST_CONNECTIONS} or more (default: 100)"
-        )
-    return number
-
-
-def _protocol(text: str) -> int:
-    if (number := int(text)) not in {2, 3}:
-        raise ValueError(text)
-    return number
-
-
-def _requirement(text: str) -> str:
-    if text not in {"none", "optional", "required"}:
-        raise ValueError(text)
-    return text
-
-
-def _verify_flags(text: str) -> list[ssl.VerifyFlags]:
-    names = text.replace("[", "").replace("]", "").split(",")
-    try:
-        return [ssl.VerifyFlags[name.strip()] for name in names]
-    except KeyError:
-        raise ValueError(text) from None
-
-
-_COMMON: dict[str, Parse] = {
-    "client_name": str,
-    "db": int,
-    "health_check_interval": int,
-    "legacy_responses": _flag,
-    "lib_name": str,
-    "lib_version": str,
-    "max_connections": _connections,
-    "password": str,
-    "protocol": _protocol,
-    "retry_on_timeout": _flag,
-    "socket_connect_timeout": float,
-    "socket_read_size": int,
-    "socket_timeout": float,
-    "username": str,
-}
-_TCP = _COMMON | {"host": str, "port": _port, "socket_keepalive": _flag}
-_TLS = _TCP | {
-    "ssl_ca_certs": str,
-    "ssl_ca_data": str,
-    "ssl_ca_path": str,
-    "ssl_cert_reqs": _requirement,
-    "ssl_certfile": str,
-    "ssl_check_hostname": _flag,
-    "ssl_ciphers": str,
-    "ssl_exclude_verify_flags": _verify_flags,
-    "ssl_include_verify_flags": _verify_flags,
-    "ssl_keyfile": str,
-    "ssl_min_version": int,
-    "ssl_password": str,
-}
-_OPTIONS: Mapping[str, Mapping[str, Parse]] = MappingProxyType(
-    {"redis": _TCP, "rediss": _TLS, "unix": _COMMON | {"path": str}}
-)
+def _check_cluster(found: Mapping[str, object]) -> None:
+    """Refuse what a cluster does not have."""
+    cluster = "a cluster (BREAKER_REDIS_CLUSTER)"
+    if found.get("db"):
+        raise _refusal(f"it names database {found['db']}, but {cluster} has database 0 only")
+    if "path" in found:
+        raise _refusal(f"it names a socket, but {cluster} has a host and a port")
+    for name in sorted(NOT_FOR_CLUSTERS & set(found)):
+        raise _refusal(f"it has the option {name}, which {cluster} does not have")

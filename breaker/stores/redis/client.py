@@ -33,8 +33,8 @@ def connect(url: str, settings: BreakerSettings | None = None) -> Client:
         SettingsError: the address is invalid, has an unknown option, or Entra is set without the
             package redis-entraid.
     """
-    check_url(url)
     settings = settings or BreakerSettings()
+    check_url(url, settings)
     options: dict[str, Any] = {
         "wait_seconds": settings.store_timeout_seconds,
         "socket_timeout": settings.store_timeout_seconds,

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import inspect
+import re
 import warnings
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -18,8 +20,10 @@ from redis.asyncio.connection import (
     parse_url,
 )
 
-from breaker import SettingsError
+from breaker import BreakerSettings, RedisAuth, SettingsError
 from breaker.stores import redis_url
+from breaker.stores.redis import connect
+from breaker.stores.redis_options import OPTIONS as OPTIONS_OF
 from breaker.stores.redis_url import check_url
 
 CLASSES = {"redis": Connection, "rediss": SSLConnection, "unix": UnixDomainSocketConnection}
@@ -54,11 +58,12 @@ VALUES = [
     *("VERIFY_X509_STRICT", "[VERIFY_X509_STRICT, VERIFY_DEFAULT]", "VERIFY_NONE", "name"),
 ]
 OPTIONS = sorted(
-    {name for each in redis_url._OPTIONS.values() for name in each}
+    {name for each in OPTIONS_OF.values() for name in each}
     | NO_TEXT
     | CHANGE_REPLIES
     | {"timeout", "connection_class"}
 )
+CLUSTER = BreakerSettings(redis_cluster=True)
 words = st.one_of(
     st.sampled_from(VALUES),
     st.sampled_from(["%", "a:b", "a@b", "[::1]", "[", "h\n", ";", "&", "=", "#"]),
@@ -94,8 +99,9 @@ def read_by_redis_py(url: str) -> dict[str, Any]:
 @example("redis://h/4?db=5&socket_timeout=1.5&retry_on_timeout=no")
 @example("redis://h/none")
 def test_redis_py_reads_each_accepted_address_with_the_same_result(url: str) -> None:
-    """An address that redis-py refuses is refused."""
+    """An address that redis-py refuses is refused; with each other address a client is built."""
     compare(url)
+    build(url)
 
 
 @pytest.mark.parametrize("scheme", CLASSES)
@@ -116,6 +122,30 @@ def compare(url: str) -> None:
     kind = theirs.pop("connection_class", Connection)
     assert repr(sorted(ours.items())) == repr(sorted(theirs.items()))  # NaN differs from NaN
     assert CLASSES[url.partition(":")[0].lower()] is kind
+
+
+def build(url: str) -> None:
+    """Build the clients of an address that the parser accepts."""
+    for settings in (BreakerSettings(), CLUSTER):
+        try:
+            check_url(url, settings)
+        except SettingsError:
+            continue
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # lib_name, lib_version
+            connect(url, settings)
+
+
+@pytest.mark.parametrize("scheme", CLASSES)
+def test_client_can_be_built_with_each_accepted_option(scheme: str) -> None:
+    """An option that only one of the clients has is refused for the other."""
+    for option in OPTIONS_OF[scheme]:
+        for value in VALUES:
+            url = f"{scheme}://{'' if scheme == 'unix' else 'h'}/?{option}={value}"
+            with suppress(SettingsError):
+                check_url(url)
+                build(url)
+                break
 
 
 @given(
@@ -143,28 +173,122 @@ def test_each_option_of_redis_py_is_known(scheme: str) -> None:
         if issubclass(kind, AbstractConnection)
         for name in inspect.signature(kind).parameters
     } - {"kwargs"}
-    known = set(redis_url._OPTIONS[scheme]) - {"max_connections"}  # an option of the pool
+    known = set(OPTIONS_OF[scheme]) - {"max_connections"}  # an option of the pool
     assert known <= offered
     assert offered - known <= NO_TEXT | CHANGE_REPLIES
+
+
+IT_TAKES = r"it takes redis://\[user:password@\]host:port/db or rediss://"
 
 
 @pytest.mark.parametrize(
     ("url", "says"),
     [
-        ("redis://:hush@h?ssl_ca_cert=hush", "it has no option 'ssl_ca_cert'"),
+        ("rediss://:hush@h?ssl_ca_cert=hush", "it has no option 'ssl_ca_cert'"),
         ("redis://:hush@h?a%20b=hush", "it has no option of that name"),
         ("redis://:hush@h?decode_responses=1", "it has no option 'decode_responses'"),
-        ("redis://:hush@h:port", r"it takes redis://\[user"),
+        ("redis://:hush@h?encoding=latin-1", "it has no option 'encoding'"),
+        ("redis://:hush@h?encoding_errors=ignore", "it has no option 'encoding_errors'"),
+        ("redis://:hush@h?legacy_responses=no", "legacy_responses takes yes only"),
         ("redis://:hush@h?max_connections=0", "max_connections is 0, .* it takes 4 or more"),
         ("redis://:hush@h?max_connections=3", "max_connections is 3, .* it takes 4 or more"),
-        ("redis://:hush@h?protocol=4", r"it takes redis://\[user"),
-        ("http://:hush@h", r"it takes redis://\[user"),
-        ("hush", r"it takes redis://\[user"),
+        ("redis://:hush@h?max_connections=hush", "option max_connections takes 4 or more"),
+        ("redis://:hush@h?protocol=4", "option protocol takes 2 or 3"),
+        ("redis://:hush@h?socket_timeout=0.00001", "option socket_timeout takes .* from 0.1 on"),
+        ("redis://:hush@h?socket_timeout=0", "option socket_timeout takes a number of seconds"),
+        ("redis://:hush@h?socket_timeout=nan", "option socket_timeout takes a number of seconds"),
+        ("redis://:hush@h?socket_timeout=inf", "option socket_timeout takes a number of seconds"),
+        ("redis://:hush@h?socket_connect_timeout=-1", "option socket_connect_timeout takes a num"),
+        ("redis://:hush@h?client_name=hush%20b", "option client_name takes printable ASCII"),
+        ("redis://:hush@h?client_name=hush%0A", "option client_name takes printable ASCII"),
+        ("redis://:hush@h?health_check_interval=-1", "health_check_interval takes a whole number"),
+        ("redis://:hush@h?socket_read_size=0", "socket_read_size takes a number of bytes, 1 or"),
+        ("redis://:hush@h?socket_read_size=-1", "socket_read_size takes a number of bytes, 1 or"),
+        ("redis://:hush@h?db=-1", "option db takes the number of a database, 0 or more"),
+        ("redis://:hush@h?port=0", "option port takes a number from 1 to 65535"),
+        ("redis://:hush@h/hush", "its database is no number"),
+        ("redis://:hush@h/-1", "its database is no number"),
+        ("redis://:hush@h/1.5", "its database is no number"),
+        ("redis://:hush@h/0/1", "its database is no number"),
+        ("redis://u:12/hush@h", "its database is no number .a '/' in a password"),
+        ("redis://u:12#hush@h", "it has a '#', which is written as %23"),
+        ("redis://u:12?hush@h", "it has no option of that name"),
+        ("redis://:hush@h:port", "its port is no number from 1 to 65535"),
+        ("redis://:hush@h:0", "its port is no number from 1 to 65535"),
+        ("redis://:hush@h:65536", "its port is no number from 1 to 65535"),
+        ("redis://:hush@:6379", "it has no host"),
+        ("redis://", "it has no host"),
+        ("redis:hush", "it has no host"),
+        ("redis://:hush@two words", "its host is no host name"),
+        ("redis://:hush@<host>:6379", "its host is no host name"),
+        ("redis://:hush@${HOST}:6379", "its host is no host name"),
+        ("redis://:hush@h1,h2", "its host is no host name"),
+        ("redis://:hush@[::1", "its host is no host name"),
+        ("unix://", "it has no path of a socket"),
+        ("unix://hush/redis.sock", "it has a host before the path"),
+        ("rediss://:hush@h?ssl_ca_certs=/hush", "option ssl_ca_certs takes a file of cert"),
+        ("rediss://:hush@h?ssl_ca_path=/hush", "option ssl_ca_path takes a folder of cert"),
+        ("rediss://:hush@h?ssl_ca_data=hush", "option ssl_ca_data takes certificates in"),
+        ("rediss://:hush@h?ssl_certfile=/hush", "option ssl_certfile takes a file"),
+        ("rediss://:hush@h?ssl_keyfile=/hush", "option ssl_keyfile takes the file of the private"),
+        ("rediss://:hush@h?ssl_ciphers=hush", "option ssl_ciphers takes a list of ciphers"),
+        ("rediss://:hush@h?ssl_min_version=99", "option ssl_min_version takes a number"),
+        ("rediss://:hush@h?ssl_cert_reqs=hush", "option ssl_cert_reqs takes none, optional or"),
+        ("http://:hush@h", "it does not begin with redis://, rediss:// or unix://"),
+        ("hush", "it does not begin with redis://, rediss:// or unix://"),
+        ('"redis://:hush@h"', "it does not begin with redis://, rediss:// or unix://"),
+        ("h:6380,password=hush,ssl=True", "it has the form of .NET clients, host:port,password="),
     ],
 )
-def test_message_omits_the_address(url: str, says: str) -> None:
-    """The address may have a password."""
-    with pytest.raises(SettingsError, match=f"REDIS_URL cannot be used: {says}") as caught:
+def test_address_that_no_connection_can_use_is_refused(url: str, says: str) -> None:
+    """The message says what is wrong, and omits the address, which may have a password."""
+    with pytest.raises(SettingsError, match=f"REDIS_URL cannot be used: .*{says}") as caught:
         check_url(url)
     assert "hush" not in str(caught.value)
+    assert re.search(
+        "it takes 4 or more" if "connections is" in says else IT_TAKES, str(caught.value)
+    )
     assert caught.value.__cause__ is None
+
+
+@pytest.mark.parametrize(
+    ("url", "settings", "says"),
+    [
+        ("redis://h/1", CLUSTER, r"it names database 1, but a cluster \(BREAKER_REDIS_CLUSTER\)"),
+        ("redis://h?db=7", CLUSTER, "it names database 7, but a cluster"),
+        ("unix:///tmp/hush", CLUSTER, "it names a socket, but a cluster"),
+        ("redis://h?retry_on_timeout=yes", CLUSTER, "it has the option retry_on_timeout, which a"),
+        ("rediss://h?ssl_password=hush", CLUSTER, "it has the option ssl_password, which a"),
+        ("redis://:hush@h", BreakerSettings(redis_auth=RedisAuth.ENTRA), "BREAKER_REDIS_AUTH is"),
+        ("redis://hush@h", BreakerSettings(redis_auth=RedisAuth.ENTRA), "BREAKER_REDIS_AUTH is"),
+    ],
+)
+def test_address_that_does_not_fit_the_settings_is_refused(
+    url: str, settings: BreakerSettings, says: str
+) -> None:
+    """The message names the setting that the address does not fit."""
+    check_url(url)
+    with pytest.raises(SettingsError, match=f"REDIS_URL cannot be used: .*{says}") as caught:
+        check_url(url, settings)
+    assert "hush" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://h",
+        "REDIS://H:6379/",
+        "rediss://user:p%40ss%2F%23@name_1.redis.cache.windows.net.:6380/0",
+        "redis://:p@ss@h",
+        "redis://[2001:db8::1]:6379/15",
+        "redis://bücher.example",
+        "redis://h?host=other&port=7000&db=&client_name=",
+        "redis://h?client_name=app-1&socket_timeout=0.1&socket_connect_timeout=5&db=3",
+        "unix:///run/redis.sock?db=2",
+        "rediss://h?ssl_cert_reqs=none&ssl_check_hostname=yes&ssl_min_version=771",
+    ],
+)
+def test_right_address_is_accepted(url: str) -> None:
+    """Each form is one that redis-py documents."""
+    check_url(url)
+    connect(url)
