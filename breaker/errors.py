@@ -5,6 +5,7 @@ BreakerError
 ├── StaleGenerationError    an operator named a generation that is not the current one (`circuit`)
 ├── CircuitIsolatedError    the circuit is isolated; closing ends an isolation, approving does not
 ├── StoreUnavailableError   the shared store did not answer, or not in time
+│   └── WritesRefusedError  the shared store answers, but takes no writes
 ├── AlertDeliveryError      an alert could not be published and stays in the outbox
 ├── CallbackRefusedError    a callback cannot be registered (invalid address, too many callbacks)
 └── SettingsError           a setting is unknown, malformed or out of range
@@ -76,6 +77,10 @@ class CircuitIsolatedError(BreakerError):
 
 class StoreUnavailableError(BreakerError):
     """A store that did not answer; the driver's exception is the `__cause__`."""
+
+
+class WritesRefusedError(StoreUnavailableError):
+    """A store that answers reads and takes no writes; the message says why and what to do."""
 
 
 class AlertDeliveryError(BreakerError):

@@ -63,7 +63,12 @@ def test_app_declares_five_functions(functions: dict[str, Any]) -> None:
         ("EVENT_HUB_NAME", "a/b", SettingsError, "EVENT_HUB_NAME is 'a/b'; it takes letters"),
         ("EVENT_HUB_CONSUMER_GROUP", "$Other", SettingsError, r"is '\$Other'; it takes letters"),
         ("REDIS_URL", "", SettingsError, "REDIS_URL is missing; it takes a URL"),
-        ("REDIS_URL", "redis.invalid", BreakerSettingsError, "REDIS_URL cannot be used: .*; it takes redis"),
+        (
+            "REDIS_URL",
+            "redis.invalid",
+            BreakerSettingsError,
+            "REDIS_URL cannot be used: .*; it takes redis",
+        ),
         ("EventHubConnection", "hello", SettingsError, "has no Endpoint; it takes Endpoint=sb:"),
         ("EventHubConnection", f"{HUB};EntityPath=a", SettingsError, "hub 'a'.*the same"),
         (

@@ -16,6 +16,7 @@ from redis.maint_notifications import MaintNotificationsConfig
 
 from breaker.errors import SettingsError, StoreUnavailableError
 from breaker.settings import BreakerSettings, RedisAuth
+from breaker.stores.redis.links import Links
 from breaker.stores.redis.patience import make_patient, patient
 from breaker.stores.redis.token_login import TOKEN_SECONDS, TokenLogin
 from breaker.stores.redis.waiting import WaitingCluster, WaitingPool
@@ -76,7 +77,7 @@ async def log_in(client: Client) -> None:
 
 def _pool(url: str, **options: Any) -> WaitingPool:
     pool = WaitingPool.from_url(url, **options)
-    pool.connection_class = patient(pool.connection_class)
+    pool.connection_class = patient(pool.connection_class, Links())
     pool.subscriptions.connection_class = pool.connection_class
     # This opens no connection, but checks the options that the first connection would check.
     pool.make_connection()  # type: ignore[no-untyped-call]

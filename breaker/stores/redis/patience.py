@@ -9,13 +9,17 @@ from __future__ import annotations
 
 import asyncio
 import math
+from collections.abc import Iterable
 from types import TracebackType
 from typing import Any
 
 from redis.asyncio import RedisCluster
 from redis.asyncio.connection import AbstractConnection
-from redis.exceptions import ResponseError
+from redis.exceptions import BusyLoadingError, ResponseError
 from redis.exceptions import TimeoutError as NoAnswerError
+
+from breaker.stores.redis.links import Link, Links, Use
+from breaker.stores.redis.refusals import refusal_in
 
 LATE_SECONDS = 0.1
 """A timer that fires later than this shows that the event loop stood still."""
@@ -73,8 +77,15 @@ class PatientTimeout:
             self._scope.reschedule(self._loop.time())
 
 
-class _Patience(AbstractConnection):
-    """A connection whose timeouts a late event loop does not shorten."""
+class _Patience(Link):
+    """A connection whose timeouts a late event loop does not shorten.
+
+    A timeout, and the answer that the server takes no writes, drop all connections of the client.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.links.add(self)
 
     async def _connect(self) -> None:
         seconds, self.socket_connect_timeout = self.socket_connect_timeout, None
@@ -87,6 +98,12 @@ class _Patience(AbstractConnection):
         finally:
             self.socket_connect_timeout = seconds
 
+    async def _send_packed_command(self, command: Iterable[bytes]) -> None:
+        # CPython before 3.13.1 raises an AttributeError when a reset transport writes parts.
+        if self._writer is None or self._writer.is_closing():
+            raise ConnectionResetError("the connection was closed")
+        await super()._send_packed_command(command)
+
     async def read_response(
         self,
         disable_decoding: bool = False,
@@ -97,14 +114,15 @@ class _Patience(AbstractConnection):
     ) -> Any:
         seconds = self.socket_timeout if timeout is None else timeout
         read, push = super().read_response, push_request
-        if seconds is None or math.isinf(seconds) or seconds <= 0:
-            return await read(
-                disable_decoding,
-                timeout,
-                disconnect_on_error=disconnect_on_error,
-                push_request=push,
-            )
+        self.use = Use.PUSHES if push else Use.REPLY
         try:
+            if seconds is None or math.isinf(seconds) or seconds <= 0:
+                return await read(
+                    disable_decoding,
+                    timeout,
+                    disconnect_on_error=disconnect_on_error,
+                    push_request=push,
+                )
             async with PatientTimeout(seconds):
                 # After a given timeout the caller may read again.
                 return await read(
@@ -116,23 +134,33 @@ class _Patience(AbstractConnection):
         except TimeoutError:
             if timeout is not None:
                 return None
+            await self.links.drop()
             raise NoAnswerError(f"Timeout reading from {self._host_error()}") from None
-        except (NoAnswerError, ResponseError):
+        except NoAnswerError:
+            raise
+        except (ResponseError, BusyLoadingError) as error:
+            refusal = refusal_in(error)
+            if refusal is not None and refusal.is_of_the_node:
+                self.mark_for_reconnect()  # type: ignore[no-untyped-call]
+                await self.links.drop()
             raise
         except BaseException:
             if disconnect_on_error:
                 await self.disconnect(nowait=True)
             raise
+        finally:
+            self.use = Use.IDLE
 
 
 def make_patient(cluster: RedisCluster) -> None:
     """Give the connections of a cluster's client patient timeouts, before the first connection."""
     options = cluster.nodes_manager.connection_kwargs
-    options["connection_class"] = patient(options["connection_class"])
+    options["connection_class"] = patient(options["connection_class"], Links())
     for node in cluster.startup_nodes:
-        node.connection_class = patient(node.connection_class)
+        node.connection_class = options["connection_class"]
 
 
-def patient[C: AbstractConnection](connection_class: type[C]) -> type[C]:
-    """Return the class of connections with timeouts that a late event loop does not shorten."""
-    return type(f"Patient{connection_class.__name__}", (_Patience, connection_class), {})
+def patient[C: AbstractConnection](connection_class: type[C], links: Links) -> type[C]:
+    """Return the class of a client's connections; a late event loop shortens no timeout."""
+    name = f"Patient{connection_class.__name__}"
+    return type(name, (_Patience, connection_class), {"links": links})

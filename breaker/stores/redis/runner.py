@@ -22,11 +22,13 @@ from redis.exceptions import ConnectionError as BrokenConnectionError
 from redis.exceptions import NoScriptError, RedisClusterException, RedisError
 from redis.exceptions import TimeoutError as NoAnswerError
 
-from breaker.errors import StoreUnavailableError
+from breaker.errors import StoreUnavailableError, WritesRefusedError
 from breaker.state import Rules
 from breaker.stores import lua
 from breaker.stores.redis.client import Client, log_in
+from breaker.stores.redis.links import links_of
 from breaker.stores.redis.patience import PatientTimeout
+from breaker.stores.redis.refusals import refusal_in
 from breaker.stores.redis.token_login import TOKEN_SECONDS, TokenLogin
 from breaker.stores.redis.waiting import WaitingPool, first_in_turn
 
@@ -57,6 +59,7 @@ class ScriptRunner:
         self._scripts: dict[str, AsyncScript] = {
             name: client.register_script(source) for name, source in lua.sources().items()
         }
+        self._links = links_of(client)
         self._pool = _plain_pool(client)
         self._can_keep = _can_keep_connections(self._pool)
         self._kept = _KEPT_CONNECTIONS.setdefault(client, [])
@@ -83,6 +86,7 @@ class ScriptRunner:
             arguments: the script's own arguments, from ARGV[4] on.
 
         Raises:
+            WritesRefusedError: the server takes no writes.
             StoreUnavailableError: the server did not answer in time, or answered with an error.
         """
         if rules is not self._rules:
@@ -133,6 +137,8 @@ class ScriptRunner:
                 async with PatientTimeout(limit):
                     return await awaitable
         except FAILURES as error:
+            if isinstance(error, TimeoutError | NoAnswerError) and self._links is not None:
+                await self._links.drop()
             raise self._unavailable(error, limit) from error
 
     async def aclose(self) -> None:
@@ -162,6 +168,8 @@ class ScriptRunner:
             reply = await connection.read_response(timeout=self._timeout)
             if reply is None:  # no script returns nil, so None means a timeout
                 await connection.disconnect(nowait=True)
+                if self._links is not None:
+                    await self._links.drop()
                 raise TimeoutError
             # True if the server has announced maintenance.
             reconnect: bool = connection.should_reconnect()  # type: ignore[no-untyped-call]
@@ -195,6 +203,8 @@ class ScriptRunner:
         return head
 
     def _unavailable(self, error: BaseException, timeout: float) -> StoreUnavailableError:
+        if (refusal := refusal_in(error)) is not None:
+            return WritesRefusedError(f"{refusal} (circuit {self._circuit!r})")
         detail = str(error) or f"no answer within {timeout:g} s"
         # Any other error is an answer of Redis, so the address is right.
         no_reply = isinstance(error, BrokenConnectionError | NoAnswerError | OSError)

@@ -1,0 +1,70 @@
+"""The connections of one client, which are dropped together.
+
+After a failover behind one address, open connections may stay at the old node, and a network may
+drop connections without a message. What one connection shows holds for the others as well: without
+this, each of them would cost an error or a timeout of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from enum import Enum
+from weakref import WeakSet
+
+from redis.asyncio import Redis, RedisCluster
+from redis.asyncio.connection import AbstractConnection
+
+DROP_SECONDS = 1.0
+"""Least time between two drops of one client, so that a lasting fault does not cost reconnects."""
+
+
+class Use(Enum):
+    """What a connection does now."""
+
+    IDLE = 0
+    REPLY = 1
+    PUSHES = 2
+
+
+class Link(AbstractConnection):
+    """A connection that knows the other connections of its client."""
+
+    links: Links
+    use = Use.IDLE
+
+
+class Links:
+    """The connections of one client."""
+
+    def __init__(self) -> None:
+        self._all: WeakSet[Link] = WeakSet()
+        self._dropped_at = float("-inf")
+
+    def add(self, link: Link) -> None:
+        """Add a new connection."""
+        self._all.add(link)
+
+    async def drop(self) -> None:
+        """Close the connections; a command that waits for its reply keeps its own until then.
+
+        A closed connection connects again at its next use. A subscription connects and subscribes
+        again at once.
+        """
+        now = asyncio.get_running_loop().time()
+        if now - self._dropped_at < DROP_SECONDS:
+            return
+        self._dropped_at = now
+        for link in tuple(self._all):
+            if link.use is Use.REPLY:
+                link.mark_for_reconnect()  # type: ignore[no-untyped-call]
+            else:
+                await link.disconnect(nowait=True)
+
+
+def links_of(client: Redis | RedisCluster) -> Links | None:
+    """Return the connections of a client; None if `connect` did not build the client."""
+    if isinstance(client, RedisCluster):
+        kind = client.nodes_manager.connection_kwargs.get("connection_class")
+    else:
+        kind = client.connection_pool.connection_class
+    return getattr(kind, "links", None)

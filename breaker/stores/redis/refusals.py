@@ -1,0 +1,90 @@
+"""The answers of a Redis server that takes no writes, and what an operator does about each.
+
+Such a server answers reads, so a read does not show that it is usable. A script reports the error
+of its command in another form, which differs from version to version.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from redis.exceptions import BusyLoadingError, ResponseError
+
+_TODO = MappingProxyType(
+    {
+        "READONLY": "the server is a replica; if no failover is under way, check that REDIS_URL "
+        "leads to the primary",
+        "NOREPLICAS": "fewer replicas are connected than the server's min-replicas-to-write; "
+        "check the replicas",
+        "MISCONF": "the server cannot save its data; check its disk and its log",
+        "NOPERM": "the ACL of the user in REDIS_URL denies it; give the user the rights of "
+        "docs/operations.md",
+        "MASTERDOWN": "the server is a replica that has lost its primary; check the primary",
+        "LOADING": "the server reads its data after a start, and then answers again",
+        "OOM": "the server has reached its maxmemory; give it more memory, or redrive parked "
+        "events",
+        "CLUSTERDOWN": "slots of the cluster have no primary; check the cluster's nodes",
+        "UNBLOCKED": "the server has become a replica; if no failover is under way, check that "
+        "REDIS_URL leads to the primary",
+    }
+)
+# Redis 6.2 sends a script's error as "Error running script (...): ...: -CODE text", and redis-py
+# quotes a pipeline's command before the error.
+_CODE = re.compile(rf"(?:^|: -|caused error: )({'|'.join(_TODO)})\b")
+_DENIED = re.compile(r"^ACL failure in script|The user executing the script can't run this command")
+_REPLICA = re.compile(r"read.?only.*replica|replica.*read.?only", re.IGNORECASE)
+_SCRIPT = re.compile(r"^Error running script \([^)]*\): (?:@\w+: ?\d+: )*-?|@user_script: ?\d+: -?")
+_PLACE = re.compile(r" script: \w+, on @user_script:\d+\.?$")
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """An answer of a server that takes no writes.
+
+    Attributes:
+        code: the first word of Redis's error.
+        detail: the rest of the error.
+    """
+
+    code: str
+    detail: str
+
+    @property
+    def is_of_the_node(self) -> bool:
+        """Return whether another node behind the same address may take the write.
+
+        An ACL holds for open connections at once, so a new connection changes nothing.
+        """
+        return self.code != "NOPERM"
+
+    def __str__(self) -> str:
+        return f"Redis answers but takes no writes: {self.code} {self.detail}; {_TODO[self.code]}"
+
+
+def refusal_in(error: BaseException) -> Refusal | None:
+    """Return the refusal that an error of redis-py stands for, or None."""
+    if not isinstance(error, ResponseError | BusyLoadingError):
+        return None
+    status = getattr(error, "status_code", None)
+    return _refusal(str(error), status if isinstance(status, str) else "")
+
+
+def refusal_in_text(text: str) -> Refusal | None:
+    """Return the refusal in an error that a script has caught, or None."""
+    return _refusal(text.removeprefix("ERR "), "")
+
+
+def _refusal(text: str, code: str) -> Refusal | None:
+    if code not in _TODO:
+        if found := _CODE.search(text):
+            code = found[1]
+        elif _DENIED.search(text):
+            code = "NOPERM"
+        elif _REPLICA.search(text):
+            code = "READONLY"
+        else:
+            return None
+    detail = _PLACE.sub("", _SCRIPT.sub("", text)).strip().removeprefix(f"{code} ")
+    return Refusal(code, detail.partition("\n")[0].strip().removesuffix("."))
