@@ -10,6 +10,7 @@ open connections are never answered again, although nobody closes them.
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from enum import StrEnum
 
 from loadtest.plan.chaos import ChaosPlan, FaultKind, PlannedFault
@@ -25,6 +26,8 @@ An instance polls Redis twice a second; the rest is room for a busy machine.
 
 _LONG, _SHORT = (6.5, 9.0), (0.0, 1.5)
 """The duration of faults that health must name, and of others."""
+_STAYS, _MUTES = 0.4, 0.7
+"""The choices below which open connections stay, or are muted; otherwise they are cut."""
 _GRACE_SHARE = 0.5
 """The share of the runs of `no-replicas` in which the grace time ends before the fault does."""
 _HOLDS_AT = {2: (0.15, 0.55), 3: (0.1, 0.4, 0.7)}
@@ -42,16 +45,21 @@ class OpenConnections(StrEnum):
 
     @classmethod
     def of(cls, choice: float) -> OpenConnections:
-        """Return the fate that a fault has drawn; most stay."""
-        return cls.STAY if choice < 0.6 else cls.MUTED if choice < 0.8 else cls.CUT
+        """Return the fate that a fault has drawn."""
+        return cls.STAY if choice < _STAYS else cls.MUTED if choice < _MUTES else cls.CUT
 
 
 def draw_readonly_failover(seed: int, events: int) -> ChaosPlan:
-    """Return a plan of a failover and one back; one of them takes long enough to be named."""
+    """Return a plan of a failover and one back.
+
+    One of them takes long enough to be named, and in one the open connections stay.
+    """
     dice = random.Random(f"breakwater/readonly-failover/{seed}")  # noqa: S311 - reproducible
     spans = [_LONG, _SHORT]
     dice.shuffle(spans)
-    return _plan(dice, seed, events, FaultKind.REDIS_FAILED_OVER, spans)
+    choices = [round(dice.uniform(0.0, _STAYS - 0.01), 3), round(dice.random(), 3)]
+    dice.shuffle(choices)
+    return _plan(dice, seed, events, FaultKind.REDIS_FAILED_OVER, spans=spans, choices=choices)
 
 
 def draw_no_replicas(seed: int, events: int) -> ChaosPlan:
@@ -59,14 +67,14 @@ def draw_no_replicas(seed: int, events: int) -> ChaosPlan:
     dice = random.Random(f"breakwater/no-replicas/{seed}")  # noqa: S311 - must be reproducible
     spans = [_LONG, (0.5, 3.0)]
     dice.shuffle(spans)
-    return _plan(dice, seed, events, FaultKind.REDIS_WITHOUT_REPLICA, spans)
+    return _plan(dice, seed, events, FaultKind.REDIS_WITHOUT_REPLICA, spans=spans)
 
 
 def draw_muted(seed: int, events: int) -> ChaosPlan:
     """Return a plan in which connections are muted three times, in some seeds also new ones."""
     dice = random.Random(f"breakwater/muted/{seed}")  # noqa: S311 - must be reproducible
     spans = [dice.choice(((0.0, 0.0), _SHORT)) for _ in range(3)]
-    return _plan(dice, seed, events, FaultKind.REDIS_MUTED, spans)
+    return _plan(dice, seed, events, FaultKind.REDIS_MUTED, spans=spans)
 
 
 def has_short_grace(seed: int) -> bool:
@@ -80,7 +88,9 @@ def _plan(
     seed: int,
     events: int,
     kind: FaultKind,
+    *,
     spans: list[tuple[float, float]],
+    choices: Sequence[float] = (0.0, 0.0, 0.0),
 ) -> ChaosPlan:
     partitions, instances, keys = dice.randint(2, 4), dice.randint(1, 3), dice.randint(30, 60)
     holds = tuple(int(events * share) for share in _HOLDS_AT[len(spans)])
@@ -89,9 +99,9 @@ def _plan(
             kind,
             hold * _HANDLED_PERCENT // 100,
             round(dice.uniform(*span), 1),
-            round(dice.random(), 3),
+            choice,
         )
-        for hold, span in zip(holds, spans, strict=True)
+        for hold, span, choice in zip(holds, spans, choices[: len(holds)], strict=True)
     ]
     if dice.random() < 1 / 3:
         killed = int(events * dice.uniform(0.25, 0.5))
