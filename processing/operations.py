@@ -32,6 +32,8 @@ from processing.poison.queue import PoisonReader
 from processing.redrive.discard import Discard
 from processing.redrive.poison_head import PoisonHead
 from processing.redrive.redrive import Redrive
+from processing.redrive.run_store import MemoryRunStore
+from processing.redrive.runs import RedriveRuns
 from processing.wiring import Wiring
 
 
@@ -74,11 +76,13 @@ class ParkedLists:
         store: stores the lists.
         now: returns the store's time, seconds since 1970.
         changes: stores the hub's changes.
+        runs: the running redrives of the app.
     """
 
     store: ParkingStore
     now: Callable[[], Awaitable[float]]
     changes: HubChanges = field(default_factory=MemoryHubChanges)
+    runs: RedriveRuns = field(default_factory=lambda: RedriveRuns(MemoryRunStore()))
 
     async def moved(self) -> MovedKeys | None:
         """Return the keys that wait since before the latest growth of the hub.
@@ -109,7 +113,7 @@ async def open_parking(settings: Mapping[str, str]) -> AsyncIterator[ParkedLists
         identity = wiring.connections.identity
         clock = partial(_redis_time, wiring.redis, parked_partitions_key(identity))
         store = wiring.parking_store(query_timeout_seconds=seconds)
-        yield ParkedLists(store, clock, wiring.hub_changes())
+        yield ParkedLists(store, clock, wiring.hub_changes(), wiring.redrive_runs())
 
 
 @asynccontextmanager

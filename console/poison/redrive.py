@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from starlette.exceptions import HTTPException
@@ -14,13 +15,14 @@ from starlette.routing import Route
 from console.access.auth import operator_of
 from console.backplane.coordination import Coordination
 from console.backplane.stream import Backplane
-from console.errors import BackplaneError, CoordinationError
+from console.errors import BackplaneError, CoordinationError, OperationsError
 from console.live.incident_log import IncidentLog
 from console.poison.catalogue import BROWSE, Catalogue
 from console.poison.jobs import GONE, ID_CHARS, Job, selection_in
 from console.poison.lazy_operations import LazyOperations, translate_errors
 from console.web.requests import read_object, text_in
 from console.web.responses import ApiResponse
+from processing.errors import ProcessingError
 
 if TYPE_CHECKING:
     from processing.redrive.discard import Discard
@@ -32,6 +34,8 @@ REDRIVE = "redrive"
 LEASE_SECONDS = 15.0
 PROGRESS_SECONDS = 0.25
 QUEUE_SECONDS = 30.0
+CONSOLE = "console"
+"""The place of a console's redrives; a `RunPlace`."""
 
 
 class RedriveApi:
@@ -92,7 +96,7 @@ class RedriveApi:
     async def _start(self, job: Job) -> ApiResponse:
         await self._operations.module("processing.operations")
         if not await self._coordination.acquire(REDRIVE, job.id, LEASE_SECONDS):
-            raise HTTPException(409, "another redrive is running; wait until it has ended")
+            raise HTTPException(409, await self._busy())
         try:
             await self._check(job)
         except BaseException:
@@ -103,13 +107,32 @@ class RedriveApi:
         task.add_done_callback(lambda _: self._running.pop(job))
         return ApiResponse({"job": job.id}, status_code=202)
 
+    async def _busy(self) -> str:
+        """Return the refusal of a second job, with the operator and the progress of the first."""
+        text = "another redrive is running"
+        with suppress(OperationsError):
+            runs = (await self._operations.parking()).runs
+            lines = [
+                run.line for run in await translate_errors(runs.running()) if run.where == CONSOLE
+            ]
+            text = f"{text}: {lines[0]}" if lines else text
+        return f"{text}; wait until it has ended"
+
     async def _check(self, job: Job) -> None:
-        """Refuse a job if its event belongs to another app, or is in neither the queue nor a list.
+        """Refuse a job that cannot begin.
 
         Raises:
-            HTTPException: 409 if the event is neither the app's nor the name of a list.
+            HTTPException: 409 if the event is neither the app's nor the name of a list, or if
+                another redrive of all events is running.
             OperationsError: the queue or the lists cannot be read.
         """
+        if "all" in job.selection:
+            from processing.redrive.run_store import running_error  # noqa: PLC0415 - loaded by now
+
+            runs = (await self._operations.parking()).runs
+            for run in await translate_errors(runs.running()):
+                if run.is_of_all:
+                    raise HTTPException(409, str(running_error(run)))
         if (wanted := job.selection.get("id")) is None:
             return
         has_id = (await self._operations.module("processing.poison.queue")).has_id
@@ -151,6 +174,8 @@ class RedriveApi:
         await self._announce(job, job.start_line, job.document())
         try:
             result = await self._replay(job)
+        except ProcessingError as error:
+            result = job.document(stopped=str(error)[:500], done=True)
         except Exception as error:
             logger.exception("%r %s: the job failed and is not retried", job.by, job.start_line)
             result = job.document(stopped=f"{type(error).__name__}: {error}"[:500], done=True)
@@ -169,7 +194,10 @@ class RedriveApi:
             logger.warning("lease %s was not released; it expires: %s", lease, error)
 
     async def _replay(self, job: Job) -> dict[str, Any]:
-        from processing.redrive.selection import Selection  # noqa: PLC0415 - loaded by now
+        from processing.redrive.run_store import (  # noqa: PLC0415 - loaded by now
+            RunningRedrive,
+            RunPlace,
+        )
 
         # A reader holds the queue's messages, and a redrive would miss them.
         deadline = time.monotonic() + QUEUE_SECONDS
@@ -180,19 +208,26 @@ class RedriveApi:
                 break
             await asyncio.sleep(0.1)
 
-        def progress(done: int, total: int) -> None:
-            job.done, job.total = done, total
-
         decision = None
         if job.reason and not job.stopping:
             decision = await self._decision(job)
-        selection = Selection(key=job.selection.get("key"), id=job.selection.get("id"))
-        async with await self._operations.redrive(decision) as redrive:
+        key, event = job.selection.get("key"), job.selection.get("id")
+        run = RunningRedrive(job.by, RunPlace.CONSOLE, key, event, discards=bool(job.reason))
+        runs = (await self._operations.parking()).runs
+        async with (
+            runs.entered(run) as shown,
+            await self._operations.redrive(decision) as redrive,
+        ):
             job.redrive = redrive
+
+            def progress(done: int, total: int) -> None:
+                job.done, job.total = done, total
+                shown.progress(done, total)
+
             try:
                 if job.stopping:
                     return job.document(stopped=job.stopping, done=True)
-                return job.result(await redrive.run(selection, progress), decision)
+                return job.result(await redrive.run(run.selection, progress), decision)
             finally:
                 job.redrive = None
 

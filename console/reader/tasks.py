@@ -180,6 +180,7 @@ class ReaderTasks:
             partitions = self._partitions = await self._operations.enter(opening)
         lists = await self._operations.parking()
         waiting = await translate_errors(count_waiting(lists.store))
+        runs = await translate_errors(lists.runs.running())
         own, of_others = await self._poison_counts.split(await partitions.poison_count())
         self._counters = {
             "poison_count": own,
@@ -187,7 +188,10 @@ class ReaderTasks:
             "parked_keys": waiting.keys,
             "deferred_keys": waiting.deferred,
         }
-        return await translate_errors(partitions.table()) | {"waiting_keys": waiting.needs}
+        return await translate_errors(partitions.table()) | {
+            "waiting_keys": waiting.needs,
+            "redrives": [{"where": run.where, "line": run.line} for run in runs],
+        }
 
     async def _tail(self, publish: Publish) -> None:
         async def show(sample: dict[str, Any]) -> None:

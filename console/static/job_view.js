@@ -8,15 +8,24 @@ export function showJob({ model, changed }) {
   const line = byId("job");
   const render = oncePerFrame(() => {
     const job = model.redrive;
-    setText(line, job ? textOf(job) : "No redrive is running.");
-    setAttribute(line, "data-running", job && !job.done);
-    setAttribute(line, "data-trouble", job && Boolean(job.stopped || job.failed));
+    const others = elsewhere(model);
+    const isShown = job && (!job.done || !others.length);
+    const texts = [...others, ...(isShown ? [textOf(job)] : [])];
+    setText(line, texts.length ? texts.join(" ") : "No redrive is running.");
+    setAttribute(line, "data-running", Boolean(others.length) || (job && !job.done));
+    setAttribute(line, "data-trouble", isShown && Boolean(job.stopped || job.failed));
   });
   render();
+  model.addEventListener("partitions", render);
   model.addEventListener("redrive", () => {
     render();
     if (model.redrive?.done) changed();
   });
+}
+
+/** Return one sentence for each redrive that runs outside the console. */
+function elsewhere({ partitions }) {
+  return (partitions?.redrives ?? []).filter(({ where }) => where !== "console").map(({ line }) => `${line}.`);
 }
 
 function textOf(job) {

@@ -16,7 +16,7 @@ from breaker.stores.redis import FAILURES
 from processing.errors import StorageUnavailableError
 from processing.formats.keys import redrives_key
 from processing.identity import Identity
-from processing.redrive.run_store import RUN_SECONDS, RunningRedrive, in_order, refusal
+from processing.redrive.run_store import RUN_SECONDS, RunningRedrive, in_order, running_error
 
 _SCRIPTS = Path(__file__).parent / "scripts"
 
@@ -50,7 +50,7 @@ class RedisRunStore:
         if not other:
             return replace(run, since=int(began_ms) / 1000)
         unknown = RunningRedrive("an operator", since=int(began_ms) / 1000)
-        raise refusal(next(_parsed([began_ms, *other]), unknown))
+        raise running_error(next(_parsed([began_ms, *other]), unknown))
 
     async def renew(self, token: str, run: RunningRedrive) -> None:
         """See `RunStore.renew`."""

@@ -143,7 +143,7 @@ class MemoryRunStore:
         """See `RunStore.begin`."""
         others = [each for each in await self.running() if each.is_of_all]
         if run.is_of_all and others:
-            raise refusal(others[0])
+            raise running_error(others[0])
         return self._store(token, run, self._now())
 
     async def renew(self, token: str, run: RunningRedrive) -> None:
@@ -165,7 +165,7 @@ class MemoryRunStore:
         return begun
 
 
-def refusal(other: RunningRedrive) -> RedriveRunningError:
+def running_error(other: RunningRedrive) -> RedriveRunningError:
     """Return the error for a second redrive of all events."""
     return RedriveRunningError(
         f"another redrive of all events is running: {other.line}; nothing was changed. Wait until "

@@ -34,6 +34,8 @@ from processing.poison.index.memory import MemoryPoisonIndex
 from processing.poison.memory import MemoryClaimChecks, MemoryPoisonQueue, MemoryPoisonReader
 from processing.redrive.discard import Discard
 from processing.redrive.redrive import Redrive
+from processing.redrive.run_store import MemoryRunStore, RunningRedrive, RunPlace
+from processing.redrive.runs import RedriveRuns
 from tests.support.processing.events import event as new_event
 from tests.unit.console.test_poison import IDENTITY, message
 from tests.unit.processing.redrive.lists import Lists
@@ -49,6 +51,7 @@ class MemoryOperations(LazyOperations):
         self.queue = MemoryPoisonQueue(self.claims)
         self.queue.messages += [message(number, key=f"K{number}") for number in range(count)]
         self.lists = Lists()
+        self.runs = RedriveRuns(MemoryRunStore())
         self.down: set[int] = set()
         self.begun: list[int] = []
         self.handled: list[int] = []
@@ -62,7 +65,7 @@ class MemoryOperations(LazyOperations):
         async def now() -> float:
             return time.time()
 
-        return ParkedLists(self.lists.store, now)
+        return ParkedLists(self.lists.store, now, runs=self.runs)
 
     async def redrive(self, discard: Discard | None = None) -> Any:
         async def handle(event: Event) -> None:
@@ -319,3 +322,53 @@ async def test_result_names_the_dependency_that_keeps_a_key_deferred(desk: Desk)
     assert (ended["replayed"], ended["left"]) == (0, 1)
     assert "stays deferred" in ended["stopped"]
     assert "bank is down" in ended["stopped"]
+
+
+async def test_job_is_shown_to_all_tools_with_its_progress(desk: Desk) -> None:
+    """The command line names the console's operator."""
+    desk.operations.gate.clear()
+    assert await desk.ask("redrive", all=True) == 202
+    async with asyncio.timeout(10):
+        while len(desk.operations.begun) < 2:
+            await asyncio.sleep(0)
+    (run,) = await desk.operations.runs.running()
+    assert (run.by, run.where, run.is_of_all, run.discards) == (
+        "ann",
+        RunPlace.CONSOLE,
+        True,
+        False,
+    )
+    with pytest.raises(HTTPException) as refused:
+        await desk.ask("redrive", key="K0", by="bob")
+    assert refused.value.status_code == 409
+    assert "another redrive is running: ann redrives everything from the" in refused.value.detail
+    desk.operations.gate.set()
+    await desk.ended()
+    assert await desk.operations.runs.running() == []
+
+
+async def test_second_redrive_of_everything_is_refused_with_the_first_ones_progress(
+    desk: Desk,
+) -> None:
+    """The first one runs on the command line; a redrive of one key may run beside it."""
+    async with desk.operations.runs.entered(RunningRedrive("anna@host1")):
+        with pytest.raises(HTTPException) as refused:
+            await desk.ask("redrive", all=True)
+        assert refused.value.status_code == 409
+        assert "is running: anna@host1 redrives everything" in refused.value.detail
+        assert not await desk.coordination.holder(REDRIVE)
+        assert await desk.ask("redrive", key="K0") == 202
+        assert (await desk.ended())["replayed"] == 1
+    assert await desk.ask("redrive", all=True) == 202
+    assert (await desk.ended())["replayed"] == 1
+
+
+async def test_redrive_of_everything_that_begins_at_the_same_time_is_refused(desk: Desk) -> None:
+    """The other one begins between the check and the beginning of the job."""
+    assert await desk.coordination.acquire(BROWSE, "a reader", 60)
+    assert await desk.ask("redrive", all=True) == 202
+    async with desk.operations.runs.entered(RunningRedrive("anna@host1")):
+        await desk.coordination.release(BROWSE, "a reader")
+        ended = await desk.ended()
+    assert "is running: anna@host1 redrives everything" in ended["stopped"]
+    assert desk.operations.handled == []
