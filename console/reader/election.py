@@ -84,11 +84,21 @@ class Election:
         try:
             async with asyncio.TaskGroup() as group:
                 for reader_task in self._tasks:
-                    group.create_task(reader_task(self._publish))
+                    group.create_task(self._keep_running(reader_task))
         except* NotReaderError:
             logger.info("another instance is the elected reader")
-        except* Exception:
-            logger.exception("a reader task failed; all reader tasks are restarted")
+
+    async def _keep_running(self, reader_task: ReaderTask) -> None:
+        """Run a reader task, and restart the task alone if it fails."""
+        while True:
+            try:
+                await reader_task(self._publish)
+            except NotReaderError:
+                raise
+            except Exception:
+                name = getattr(reader_task, "__qualname__", repr(reader_task))
+                logger.exception("reader task %s failed; the task is restarted", name)
+            await asyncio.sleep(RENEW_SECONDS)
 
     async def _publish(self, kind: str, data: Document) -> None:
         await self._backplane.publish([(kind, data)], reader=self._token)

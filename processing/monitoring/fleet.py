@@ -111,9 +111,13 @@ def states_to_json(states: Sequence[PartitionState]) -> str:
 def states_from_json(text: str | bytes) -> list[PartitionState]:
     """Parse states; states of a newer version that cannot be read are left out."""
     found = []
-    for each in json.loads(text):
+    try:
+        states = list(json.loads(text))
+    except (TypeError, ValueError):
+        return []
+    for each in states:
         try:
             found.append(PartitionState.from_json(each))
-        except (TypeError, ValueError):
+        except (AttributeError, TypeError, ValueError):
             continue
     return found

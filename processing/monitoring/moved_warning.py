@@ -46,8 +46,7 @@ class MovedWarning:
             return None
         numbers = change, *((each.partition, each.parked, each.deferred) for each in lags)
         if self._found is None or (numbers != self._numbers and now_ms >= self._until_ms):
-            keys = await self._parking.keys()
-            self._found = await find_moved(self._parking, change, keys)
+            self._found = await find_moved(self._parking, change)
             self._numbers = numbers
-            self._until_ms = now_ms + (KEYS_MS if len(keys) > MANY_KEYS else 0)
+            self._until_ms = now_ms + (KEYS_MS if self._found.lists > MANY_KEYS else 0)
         return self._found.text(key_hash)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,7 +12,9 @@ from redis.asyncio.cluster import RedisCluster
 
 from breaker.stores.redis import FAILURES
 from processing.errors import StorageUnavailableError
-from processing.monitoring.vitals import VitalsEntry, vitals_key
+from processing.monitoring.vitals import VitalsEntry, readable_numbers, vitals_key
+
+logger = logging.getLogger(__name__)
 
 RECORDS = 5_000
 LIFETIME_SECONDS = 3_600
@@ -85,8 +88,9 @@ class RedisVitalsReader:
             except FAILURES as error:
                 raise StorageUnavailableError(f"vitals: {type(error).__name__}: {error}") from error
             own = [_entry(id_, fields) for id_, fields in found if self._is_own(fields)]
-            if own or not found:
-                return own
+            read = [each for each in own if each is not None]
+            if read or not found:
+                return read
             cursor = bytes(found[-1][0]).decode()
 
     def _is_own(self, fields: Mapping[bytes, bytes]) -> bool:
@@ -105,10 +109,11 @@ class RedisVitalsReader:
         return bytes(found[0][0]).decode() if found else "0-0"
 
 
-def _entry(id_: bytes, fields: Mapping[bytes, bytes]) -> VitalsEntry:
-    return VitalsEntry(bytes(id_).decode(), bytes(fields[b"instance"]).decode(), _numbers(fields))
-
-
-def _numbers(fields: Mapping[bytes, bytes]) -> dict[str, Any]:
-    found = json.loads(fields[b"data"])
-    return found if isinstance(found, dict) else {}
+def _entry(id_: bytes, fields: Mapping[bytes, bytes]) -> VitalsEntry | None:
+    """Return an entry without the values that are no numbers; None: the entry is unreadable."""
+    try:
+        instance, found = bytes(fields[b"instance"]).decode(), json.loads(fields[b"data"])
+    except (KeyError, ValueError) as error:
+        logger.debug("an entry of the vitals is left out: %s: %s", type(error).__name__, error)
+        return None
+    return VitalsEntry(bytes(id_).decode(), instance, readable_numbers(found))

@@ -50,6 +50,27 @@ class VitalsEntry:
         return int(self.cursor.partition("-")[0]) / 1000
 
 
+def readable_numbers(record: Any) -> dict[str, Any]:
+    """Return the numbers of a record, and its problem; values of another type are left out.
+
+    An instance of another version may write other values.
+    """
+    if not isinstance(record, dict):
+        return {}
+    found: dict[str, Any] = {
+        name: value for name, value in record.items() if isinstance(value, int | float)
+    }
+    if isinstance(record.get("problem"), str):
+        found["problem"] = record["problem"]
+    if isinstance(latency := record.get("latency"), dict):
+        found["latency"] = {
+            power: count
+            for power, count in latency.items()
+            if power.isdecimal() and isinstance(count, int)
+        }
+    return found
+
+
 class Vitals:
     """The counts of one instance since its last record.
 

@@ -290,12 +290,6 @@ class MemoryParkingStore:
                 heads.append(ListHead(parked, first.position, first.kind, document))
         return heads
 
-    async def firsts(self, source: Source, keys: Sequence[ListKey]) -> list[Position]:
-        """See `ParkingStore.firsts`."""
-        await asyncio.sleep(0)
-        lists = self._of(source)
-        return [min(lists[key].entries, default="") if key in lists else "" for key in keys]
-
     async def sources(self) -> list[Source]:
         """See `ParkingStore.sources`."""
         await asyncio.sleep(0)

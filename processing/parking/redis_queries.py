@@ -86,17 +86,6 @@ class RedisParkingQueries:
             if found
         ]
 
-    async def firsts(self, source: Source, keys: Sequence[ListKey]) -> list[Position]:
-        """See `ParkingStore.firsts`."""
-        found: list[Position] = []
-        for some in batched(keys, PAGE_LISTS):
-            async with self._client.pipeline(transaction=False) as pipe:
-                for key in some:
-                    pipe.zrange(parking_keys(source, f"entries:{label_of(key)}")[0], 0, 0)
-                replies = await self._query(pipe.execute())
-            found += [text_of(reply[0]) if reply else "" for reply in replies]
-        return found
-
     async def sources(self) -> list[Source]:
         """See `ParkingStore.sources`."""
         names = await self._query(self._client.smembers(self._partitions))

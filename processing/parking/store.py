@@ -364,10 +364,6 @@ class ParkingStore(Protocol):
         """
         ...
 
-    async def firsts(self, source: Source, keys: Sequence[ListKey]) -> list[Position]:
-        """Return the position of the first entry of each key's list; "" without a list."""
-        ...
-
     async def sources(self) -> list[Source]:
         """Return the partitions that may have parked lists."""
         ...

@@ -7,12 +7,12 @@ partition of a key by a hash that includes the number of partitions.
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import batched
 
-from processing.identity import Source
-from processing.parking.store import ParkedKey, ParkingStore
+from processing.parking.event import enqueued_ms_of
+from processing.parking.store import PAGE_LISTS, ParkedKey, ParkingStore
 from processing.partitions.hub_changes import HubChange, utc
 
 MARGIN_MS = 60_000
@@ -28,10 +28,12 @@ class MovedKeys:
     Attributes:
         change: the change.
         keys: the keys, those that wait longest first.
+        lists: number of all lists, also of keys that wait since then.
     """
 
     change: HubChange
     keys: tuple[ParkedKey, ...] = ()
+    lists: int = 0
 
     def text(self, name: Callable[[str], str]) -> str:
         """Return a sentence for the operator, without its full stop.
@@ -63,9 +65,7 @@ class MovedKeys:
         )
 
 
-async def find_moved(
-    store: ParkingStore, change: HubChange, keys: Iterable[ParkedKey] | None = None
-) -> MovedKeys:
+async def find_moved(store: ParkingStore, change: HubChange) -> MovedKeys:
     """Find the keys whose list begins with an event that was enqueued before a change.
 
     Events without a key have no list in another partition.
@@ -73,21 +73,20 @@ async def find_moved(
     Args:
         store: stores the lists.
         change: the change of the number of partitions.
-        keys: the keys to look at; None: all keys.
 
     Raises:
         StorageUnavailableError: the store did not answer.
     """
-    by_source: defaultdict[Source, list[ParkedKey]] = defaultdict(list)
-    for each in await store.keys() if keys is None else keys:
-        if isinstance(each.key, str):
-            by_source[each.source].append(each)
     found: list[ParkedKey] = []
-    for source, waiting in by_source.items():
-        firsts = await store.firsts(source, [each.key for each in waiting])
-        found += [
-            each
-            for each, first in zip(waiting, firsts, strict=True)
-            if first and int(first.partition(":")[0]) <= change.seen_ms + MARGIN_MS
-        ]
-    return MovedKeys(change, tuple(sorted(found, key=lambda each: each.since)))
+    lists = 0
+    for source in await store.sources():
+        for names in batched(await store.names(source), PAGE_LISTS):
+            lists += len(names)
+            found += [
+                head.parked
+                for head in await store.heads(source, names)
+                if isinstance(head.parked.key, str)
+                and head.position
+                and enqueued_ms_of(head.position) <= change.seen_ms + MARGIN_MS
+            ]
+    return MovedKeys(change, tuple(sorted(found, key=lambda each: each.since)), lists)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
+from contextlib import suppress
 from pathlib import Path
 
 from redis.asyncio import Redis
@@ -40,7 +41,7 @@ class RedisGapStore:
             recorded = await self._record([_key(source)], args)
         except FAILURES as error:
             raise _unavailable(source, error) from error
-        return _parsed(recorded) if recorded else None
+        return next(iter(_parsed([recorded])), None) if recorded else None
 
     async def gaps(self, source: Source) -> list[Gap]:
         """See `GapStore.gaps`."""
@@ -48,15 +49,20 @@ class RedisGapStore:
             found = await self._client.lrange(_key(source), 0, -1)
         except FAILURES as error:
             raise _unavailable(source, error) from error
-        return [_parsed(each) for each in found]
+        return _parsed(found)
 
 
 def _key(source: Source) -> str:
     return f"{partition_prefix(source)}gaps"
 
 
-def _parsed(text: bytes | str) -> Gap:
-    return Gap(*map(int, text.split()))
+def _parsed(found: Iterable[bytes | str]) -> list[Gap]:
+    """Return the gaps; one that a newer version of the app wrote is left out."""
+    gaps = []
+    for text in found:
+        with suppress(TypeError, ValueError):
+            gaps.append(Gap(*map(int, text.split()[:5])))
+    return gaps
 
 
 def _unavailable(source: Source, error: Exception) -> StorageUnavailableError:

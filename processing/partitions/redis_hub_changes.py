@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -43,10 +45,7 @@ class RedisHubChanges:
             found = await self._observe(keys=self._keys, args=args)
         except FAILURES as error:
             raise _unavailable(error) from error
-        return [
-            _parsed(bytes(change).decode(), int(float(seen)))
-            for change, seen in zip(found[::2], found[1::2], strict=True)
-        ]
+        return _parsed(zip(found[::2], found[1::2], strict=True))
 
     async def known(self) -> list[HubChange]:
         """See `HubChanges.known`."""
@@ -54,13 +53,21 @@ class RedisHubChanges:
             found = await self._client.zrevrange(self._keys[1], 0, -1, withscores=True)
         except FAILURES as error:
             raise _unavailable(error) from error
-        return [_parsed(bytes(change).decode(), int(seen)) for change, seen in found]
+        return _parsed(found)
 
 
 def _unavailable(error: Exception) -> StorageUnavailableError:
     return StorageUnavailableError(f"changes of the hub: {type(error).__name__}: {error}")
 
 
-def _parsed(text: str, seen_ms: int) -> HubChange:
-    kind, created_ms, before, after = text.split()
-    return HubChange(ChangeKind(kind), seen_ms, int(created_ms), int(before), int(after))
+def _parsed(found: Iterable[tuple[bytes, Any]]) -> list[HubChange]:
+    """Return the changes; one that a newer version of the app wrote is left out."""
+    changes = []
+    for text, seen_ms in found:
+        with suppress(ValueError):
+            kind, created_ms, before, after = bytes(text).decode().split()[:4]
+            change = HubChange(
+                ChangeKind(kind), int(float(seen_ms)), int(created_ms), int(before), int(after)
+            )
+            changes.append(change)
+    return changes

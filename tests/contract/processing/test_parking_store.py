@@ -76,23 +76,6 @@ async def test_each_key_has_its_own_list(stores: Stores) -> None:
     assert set(await store.sources()) == {SOURCE, OTHER}
 
 
-async def test_first_positions_of_many_keys_come_at_once(stores: Stores) -> None:
-    """A key without a list has none, also if it had a list before."""
-    store = stores.parking
-    await park_key(store, "k", 12, 11)
-    writing = await claimed(store)
-    await store.poison(writing, SOURCE, None, at(20), "p")
-    await store.poison(writing, SOURCE, Lone(at(30)), at(30), "p")
-    keys = ("k", "absent", None, Lone(at(30)))
-    assert await store.firsts(SOURCE, keys) == [at(10), "", at(20), at(30)]
-    await leased(store, "k")
-    await store.finish(SOURCE, "k", "t", at(10))
-    assert await store.firsts(SOURCE, ["k"]) == [at(11)]
-    many = [f"k{number}" for number in range(1200)]
-    assert await store.firsts(SOURCE, [*many, "k"]) == [*[""] * 1200, at(11)]
-    assert await store.firsts(OTHER, ["k"]) == [""]
-
-
 async def test_claim_names_the_keys_of_the_batch_only(stores: Stores) -> None:
     """A partition may have many more lists than a batch has keys; the batch may have many keys."""
     store = stores.parking

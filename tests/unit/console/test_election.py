@@ -103,14 +103,22 @@ async def test_failed_reader_task_is_restarted(caplog: pytest.LogCaptureFixture)
     coordination = MemoryCoordination(Clock())
     attempts = 0
 
+    others: list[str] = []
+
     async def reader_task(_: Publish) -> None:
         nonlocal attempts
         attempts += 1
         raise ValueError("an invalid reply")
 
-    election = Election(coordination, MemoryBackplane(coordination), (reader_task,))
+    async def other_task(_: Publish) -> None:
+        others.append("started")
+        await asyncio.Event().wait()
+
+    tasks = (reader_task, other_task)
+    election = Election(coordination, MemoryBackplane(coordination), tasks)
     running = asyncio.create_task(election.run())
     await until(lambda: attempts >= 3)
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
-    assert "all reader tasks are restarted" in caplog.text
+    assert "reader_task failed; the task is restarted" in caplog.text
+    assert others == ["started"], "one failed task must not end the others"
