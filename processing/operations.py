@@ -26,6 +26,7 @@ from processing.partitions.positions import HubPositions
 from processing.partitions.rewind import Rewind
 from processing.partitions.rewind_stores import RewindStores
 from processing.poison.claim_checks import ClaimChecks
+from processing.poison.comparison import Comparison
 from processing.poison.discard_records import DiscardRecords
 from processing.poison.index.index import PoisonIndex
 from processing.poison.queue import PoisonReader
@@ -43,12 +44,14 @@ class PoisonStorage:
 
     Attributes:
         own: the app; the queue may also have messages of other apps.
+        comparison: compares the index with the queue if that is due.
     """
 
     reader: PoisonReader
     claims: ClaimChecks
     own: Identity
     index: PoisonIndex
+    comparison: Comparison
 
 
 @asynccontextmanager
@@ -65,6 +68,7 @@ async def open_poison(settings: Mapping[str, str]) -> AsyncIterator[PoisonStorag
             await wiring.claims(),
             wiring.connections.identity,
             wiring.poison_index(),
+            await wiring.comparison(),
         )
 
 

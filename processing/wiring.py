@@ -50,8 +50,10 @@ from processing.partitions.redis_gaps import RedisGapStore
 from processing.partitions.redis_hub_changes import RedisHubChanges
 from processing.poison.claim_check_blobs import ClaimCheckBlobs
 from processing.poison.claim_checks import ClaimChecks
+from processing.poison.comparison import Comparison
+from processing.poison.index.notes import IndexNotes
 from processing.poison.index.redis import RedisPoisonIndex
-from processing.poison.queue import PoisonReader
+from processing.poison.queue import HOST, PoisonReader
 from processing.poison.storage_queue import StoragePoisonQueue, StoragePoisonReader
 from processing.poison.two_accounts import ClaimChecksOfTwo, PoisonReaderOfTwo
 from processing.progress.redis import RedisProgressStore
@@ -199,7 +201,8 @@ class Wiring(CircuitWiring):
 
     async def poison(self) -> StoragePoisonQueue:
         """Return the poison queue to write to."""
-        return StoragePoisonQueue(await self.queue(), await self.claims())
+        notes = IndexNotes(self.poison_index())
+        return StoragePoisonQueue(await self.queue(), await self.claims(), notes)
 
     def redrive_runs(self) -> RedriveRuns:
         """Return the running redrives of the app."""
@@ -208,10 +211,18 @@ class Wiring(CircuitWiring):
 
     async def poison_reader(self) -> PoisonReader:
         """Return the poison queue to read from."""
-        namespace = self.connections.identity.namespace
-        queues = await self._queues()
-        app, *host = [StoragePoisonReader(each, namespace=namespace) for each in queues]
+        app, *host = (await self._poison_readers()).values()
         return PoisonReaderOfTwo(app, *host) if host else app
+
+    async def _poison_readers(self) -> dict[str, PoisonReader]:
+        """Return a reader of the queue of each account; see `IndexEntry.where`."""
+        namespace = self.connections.identity.namespace
+        readers = [StoragePoisonReader(each, namespace=namespace) for each in await self._queues()]
+        return dict(zip(("", HOST), readers, strict=False))
+
+    async def comparison(self) -> Comparison:
+        """Return the comparison of the index with the poison queue."""
+        return Comparison(self.poison_index(), self._poison_readers, self.connections.identity)
 
     def poison_index(self) -> RedisPoisonIndex:
         """Return the index of the poison queue."""

@@ -9,6 +9,7 @@ from processing.errors import StorageUnavailableError
 from processing.poison.claim_checks import ClaimChecks, body_lost
 from processing.poison.hold_clock import hold_time
 from processing.poison.index.entry import IndexEntry
+from processing.poison.index.notes import IndexNotes
 from processing.poison.message import INLINE_BYTES, ClaimCheck, PoisonMessage
 from processing.poison.queue import Received, Refusal
 
@@ -20,6 +21,7 @@ class MemoryPoisonReader:
     """
 
     hold_seconds = 3600.0
+    unreadable = ()
 
     def __init__(self, queue: MemoryPoisonQueue) -> None:
         self._queue = queue
@@ -139,13 +141,15 @@ class MemoryPoisonQueue:
 
     Args:
         claims: stores messages that are too large for the queue; None: a store of its own.
+        notes: notes each message in the index; None: the queue has no index.
 
     Attributes:
         messages: the messages, oldest first.
         holds: the messages that a reader holds, by name.
     """
 
-    def __init__(self, claims: ClaimChecks | None = None) -> None:
+    def __init__(self, claims: ClaimChecks | None = None, notes: IndexNotes | None = None) -> None:
+        self._notes = notes
         self.messages: list[PoisonMessage] = []
         self.holds: dict[str, Received] = {}
         self._claims = claims or MemoryClaimChecks()
@@ -158,6 +162,8 @@ class MemoryPoisonQueue:
     async def put(self, message: PoisonMessage) -> None:
         """See `PoisonQueue.put`."""
         self.messages.append(stored(await self._claims.shrink(message)))
+        if self._notes is not None:
+            await self._notes.note(self.entry_of(self.messages[-1]))
 
     def entry_of(self, message: PoisonMessage) -> IndexEntry:
         """Return the index entry of a message in the queue, with its latest receipt."""

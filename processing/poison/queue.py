@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -63,9 +63,15 @@ class PoisonReader(Protocol):
 
     Attributes:
         hold_seconds: visibility timeout of a received message, until it is renewed.
+        unreadable: names of the messages that the reader has received and could not read.
     """
 
     hold_seconds: float
+
+    @property
+    def unreadable(self) -> Collection[str]:
+        """See above."""
+        ...
 
     async def receive(self) -> list[Received]:
         """Return some messages that no reader holds; an empty list if there are no more.

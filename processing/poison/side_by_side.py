@@ -16,7 +16,7 @@ async def side_by_side[T](
     most: int = AT_ONCE,
     goes_on: Callable[[], bool] = lambda: True,
 ) -> None:
-    """Call a function with each item; an error ends all calls.
+    """Call a function with each item; the first error ends all calls and is raised.
 
     Args:
         items: the items.
@@ -34,6 +34,9 @@ async def side_by_side[T](
             else:
                 return
 
-    async with asyncio.TaskGroup() as group:
-        for _ in range(most):
-            group.create_task(work())
+    try:
+        async with asyncio.TaskGroup() as group:
+            for _ in range(most):
+                group.create_task(work())
+    except ExceptionGroup as errors:
+        raise errors.exceptions[0] from None

@@ -19,6 +19,7 @@ from processing.errors import StorageUnavailableError
 from processing.poison.claim_checks import ClaimChecks
 from processing.poison.hold_clock import hold_time
 from processing.poison.index.entry import IndexEntry
+from processing.poison.index.notes import IndexNotes
 from processing.poison.message import PoisonMessage
 from processing.poison.queue import Received, Refusal
 from processing.poison.side_by_side import side_by_side
@@ -34,23 +35,30 @@ class StoragePoisonQueue:
         queue: a client with `TextBase64EncodePolicy`, closed by the caller; the first write creates
             the queue.
         blobs: stores messages over 48 KiB; the queue then contains their claim checks.
+        notes: notes each stored message in the index; None: the queue has no index.
     """
 
-    def __init__(self, queue: QueueClient, blobs: ClaimChecks) -> None:
+    def __init__(
+        self, queue: QueueClient, blobs: ClaimChecks, notes: IndexNotes | None = None
+    ) -> None:
         self._queue = queue
         self._blobs = blobs
+        self._notes = notes
 
     async def put(self, message: PoisonMessage) -> None:
         """See `PoisonQueue.put`."""
-        text = (await self._blobs.shrink(message)).to_json()
+        message = await self._blobs.shrink(message)
+        text = message.to_json()
         try:
             try:
-                await self._queue.send_message(text, time_to_live=NEVER_EXPIRES)
+                sent = await self._queue.send_message(text, time_to_live=NEVER_EXPIRES)
             except ResourceNotFoundError:
                 await create_queue(self._queue)
-                await self._queue.send_message(text, time_to_live=NEVER_EXPIRES)
+                sent = await self._queue.send_message(text, time_to_live=NEVER_EXPIRES)
         except AzureError as error:
             raise _unavailable(self._queue, error) from error
+        if self._notes is not None:
+            await self._notes.note(IndexEntry(str(sent.id), str(sent.pop_receipt), message))
 
 
 logger = logging.getLogger(__name__)
@@ -80,6 +88,7 @@ class StoragePoisonReader:
         self._queue = queue
         self._namespace = namespace
         self.hold_seconds: float = hold_seconds
+        self.unreadable: set[str] = set()
         self._unreadable: list[tuple[str, str]] = []  # message id and pop receipt
         self._warned: set[str] = set()
 
@@ -208,6 +217,7 @@ class StoragePoisonReader:
             text = base64.b64decode(message.content, validate=True)
             poison = PoisonMessage.from_json(text, namespace=self._namespace)
         except (binascii.Error, ValueError) as error:
+            self.unreadable.add(str(message.id))
             self._unreadable.append((str(message.id), str(message.pop_receipt)))
             self._warn(str(message.id), error)
             return None

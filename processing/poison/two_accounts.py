@@ -6,6 +6,8 @@ New data goes to the app's account only.
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from processing.errors import BodyLostError
 from processing.poison.claim_checks import ClaimChecks
 from processing.poison.index.entry import IndexEntry
@@ -29,6 +31,11 @@ class PoisonReaderOfTwo:
         self._host = host
         self._app_is_empty = False
         self.hold_seconds = min(app.hold_seconds, host.hold_seconds)
+
+    @property
+    def unreadable(self) -> Collection[str]:
+        """See `PoisonReader.unreadable`."""
+        return [*self._app.unreadable, *self._host.unreadable]
 
     async def receive(self) -> list[Received]:
         """See `PoisonReader.receive`."""

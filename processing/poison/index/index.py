@@ -71,8 +71,12 @@ class PoisonIndex(Protocol):
     Each method raises `StorageUnavailableError` if the store does not answer, or takes no writes.
     """
 
-    async def put(self, entries: Iterable[IndexEntry]) -> int:
+    async def put(self, entries: Iterable[IndexEntry], *, token: str = "") -> int:
         """Add entries, or replace those with the same names.
+
+        Args:
+            entries: the entries.
+            token: the comparison that holds the messages, or "".
 
         Returns:
             The number of entries that the index did not have, or that the latest comparison had
@@ -80,8 +84,13 @@ class PoisonIndex(Protocol):
         """
         ...
 
-    async def set_receipts(self, receipts: Mapping[str, str]) -> None:
-        """Replace the receipts of entries, by their names; unknown names are ignored."""
+    async def set_receipts(self, receipts: Mapping[str, str], *, token: str = "") -> None:
+        """Replace the receipts of entries, by their names; unknown names are ignored.
+
+        Args:
+            receipts: the new receipts.
+            token: a comparison: only the entries whose messages it still holds are changed.
+        """
         ...
 
     async def remove(self, names: Iterable[str]) -> None:
@@ -139,6 +148,13 @@ class PoisonIndex(Protocol):
 
     async def renew(self, token: str) -> bool:
         """Renew a comparison for `COMPARE_SECONDS`; False: another one has begun meanwhile."""
+        ...
+
+    async def held(self, token: str, after: str | None = None, most: int = PAGE_ENTRIES) -> Page:
+        """Return entries whose messages a comparison still holds; see `page`.
+
+        Nobody else has put them or replaced their receipts since the comparison put them.
+        """
         ...
 
     async def unseen(self, token: str, after: str | None = None, most: int = PAGE_ENTRIES) -> Page:

@@ -27,6 +27,7 @@ class _Kept:
     entry: IndexEntry
     size: int
     generation: str
+    holder: str
 
 
 class MemoryPoisonIndex:
@@ -55,7 +56,7 @@ class MemoryPoisonIndex:
         self._seen = 0
         self._differs_since: float | None = None
 
-    async def put(self, entries: Iterable[IndexEntry]) -> int:
+    async def put(self, entries: Iterable[IndexEntry], *, token: str = "") -> int:
         """See `PoisonIndex.put`."""
         await asyncio.sleep(0)
         new = 0
@@ -70,15 +71,17 @@ class MemoryPoisonIndex:
             found = read_entry(entry.name, entry.receipt, data)
             assert found is not None  # noqa: S101 - just written
             new += old is None or old.generation != self._generation
-            self._kept[entry.name] = _Kept(found, len(data), self._generation)
+            self._kept[entry.name] = _Kept(found, len(data), self._generation, token)
         self._seen += new
         return new
 
-    async def set_receipts(self, receipts: Mapping[str, str]) -> None:
+    async def set_receipts(self, receipts: Mapping[str, str], *, token: str = "") -> None:
         """See `PoisonIndex.set_receipts`."""
         await asyncio.sleep(0)
         for name, receipt in receipts.items():
-            if kept := self._kept.get(name):
+            kept = self._kept.get(name)
+            if kept is not None and (not token or kept.holder == token):
+                kept.holder = ""
                 kept.entry = kept.entry.with_receipt(receipt)
 
     async def remove(self, names: Iterable[str]) -> None:
@@ -154,6 +157,12 @@ class MemoryPoisonIndex:
             return False
         self._compared_until = self._clock() + COMPARE_SECONDS
         return True
+
+    async def held(self, token: str, after: str | None = None, most: int = PAGE_ENTRIES) -> Page:
+        """See `PoisonIndex.held`."""
+        await asyncio.sleep(0)
+        held = [each for each in self._entries() if self._kept[each.name].holder == token]
+        return _page(held, lambda entry: entry.place, after, most)
 
     async def unseen(self, token: str, after: str | None = None, most: int = PAGE_ENTRIES) -> Page:
         """See `PoisonIndex.unseen`."""

@@ -97,16 +97,16 @@ class RedisPoisonIndex:
         self._entries, self._order, self._by_key, self._ids, self._causes, _ = self._keys
         self._scripts = {name: client.register_script(_source(name)) for name in _NAMES}
 
-    async def put(self, entries: Iterable[IndexEntry]) -> int:
+    async def put(self, entries: Iterable[IndexEntry], *, token: str = "") -> int:
         """See `PoisonIndex.put`."""
         own = [entry for entry in entries if entry.source.identity == self._own]
         if not own:
             return 0
         added = refused = 0
-        may_add = int(await self._has_room())
+        options = (self._budget, int(await self._may_add()), self._ttl, token)
         for some in batched(own, AT_ONCE):
             arguments = chain.from_iterable(map(_put_arguments, some))
-            found = await self._run("put", self._keys, self._budget, may_add, self._ttl, *arguments)
+            found = await self._run("put", self._keys, *options, *arguments)
             added += found[0]
             refused += found[1]
         if refused:
@@ -116,10 +116,10 @@ class RedisPoisonIndex:
             )
         return added
 
-    async def set_receipts(self, receipts: Mapping[str, str]) -> None:
+    async def set_receipts(self, receipts: Mapping[str, str], *, token: str = "") -> None:
         """See `PoisonIndex.set_receipts`."""
         for some in batched(receipts.items(), AT_ONCE):
-            await self._run("receipts", [self._entries], *chain.from_iterable(some))
+            await self._run("receipts", [self._entries], token, *chain.from_iterable(some))
 
     async def remove(self, names: Iterable[str]) -> None:
         """See `PoisonIndex.remove`."""
@@ -140,7 +140,7 @@ class RedisPoisonIndex:
         """See `PoisonIndex.of_id`."""
         prefix = _bytes(id_prefix(text))
         least, greatest = b"[" + prefix, b"(" + prefix + b"\xff"
-        arguments = (least, greatest, PAGE_ENTRIES, "", _AFTER_NUL)
+        arguments = (least, greatest, PAGE_ENTRIES, _AFTER_NUL, "", "")
         _, *found = await self._run("page", [self._entries, self._ids], *arguments)
         return sorted(_entries(found), key=lambda entry: entry.place)
 
@@ -182,6 +182,10 @@ class RedisPoisonIndex:
         """See `PoisonIndex.renew`."""
         return bool(await self._run("renew", self._keys, token, COMPARE_SECONDS))
 
+    async def held(self, token: str, after: str | None = None, most: int = PAGE_ENTRIES) -> Page:
+        """See `PoisonIndex.held`."""
+        return await self._page(self._order, "", after, most, of=token)
+
     async def unseen(self, token: str, after: str | None = None, most: int = PAGE_ENTRIES) -> Page:
         """See `PoisonIndex.unseen`."""
         return await self._page(self._order, "", after, most, without=token)
@@ -210,13 +214,23 @@ class RedisPoisonIndex:
         await self._run("renew", self._keys, token, 0)
 
     async def _page(
-        self, key: str, prefix: str, after: str | None, most: int, *, without: str = ""
+        self,
+        key: str,
+        prefix: str,
+        after: str | None,
+        most: int,
+        *,
+        without: str = "",
+        of: str = "",
     ) -> Page:
         least = f"[{prefix}" if after is None else f"({prefix}{after}"
         greatest = b"(" + _bytes(prefix) + b"\xff"
-        arguments = (_bytes(least), greatest, most, without, _AFTER_COLON)
+        arguments = (_bytes(least), greatest, most, _AFTER_COLON, without, of)
         last, *found = await self._run("page", [self._entries, key], *arguments)
         return Page(_entries(found), _text(last)[len(prefix) :] or None)
+
+    async def _may_add(self) -> bool:
+        return bool(await self._reply(self._has_room()))
 
     async def _run(self, script: str, keys: Sequence[str], *arguments: Any) -> Any:
         return await self._reply(self._scripts[script](keys, arguments))

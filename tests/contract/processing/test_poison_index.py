@@ -261,6 +261,22 @@ async def test_comparison_removes_what_the_queue_does_not_have(index: PoisonInde
     assert state.total == 3 + 4 + 2 + 4
 
 
+async def test_comparison_knows_what_it_holds(index: PoisonIndex) -> None:
+    """Who puts an entry, or its receipt, after the comparison holds the message instead."""
+    await index.put([entry(1)])
+    token = await index.begin() or ""
+    await index.put((entry(number) for number in (2, 3, 4, 5)), token=token)
+    assert names((await index.held(token)).entries) == ["m2", "m3", "m4", "m5"]
+    assert await all_pages(lambda **page: index.held("other", **page), 10) == [[]]
+    await index.put([entry(3)])
+    await index.set_receipts({"m4": "theirs"})
+    assert names((await index.held(token)).entries) == ["m2", "m5"]
+    await index.set_receipts({f"m{number}": "ours" for number in (1, 2, 3, 4)}, token=token)
+    assert names((await index.held(token)).entries) == ["m5"]
+    receipts = [each.receipt for each in (await index.page()).entries]
+    assert receipts == ["r1", "ours", "r3", "theirs", "r5"]
+
+
 async def test_one_comparison_runs_at_a_time(index: PoisonIndex) -> None:
     """An abandoned one makes room, and its earlier result stays."""
     first = await index.begin()

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Mapping
 from typing import Any
 
 from processing.identity import Source
+from processing.poison.comparison import Comparison
 from processing.poison.error_detail import ErrorDetail
 from processing.poison.index.entry import IndexEntry
+from processing.poison.index.index import PoisonIndex
+from processing.poison.memory import MemoryPoisonQueue, MemoryPoisonReader
 from processing.poison.message import PoisonMessage
+from processing.poison.queue import PoisonReader
 from tests.support.processing.events import IDENTITY
 
 
@@ -46,3 +51,12 @@ def entry(
         **(defaults | values),
     )
     return IndexEntry(name or f"m{number}", f"r{number}", message)
+
+
+def compared_with(queue: MemoryPoisonQueue, index: PoisonIndex) -> Comparison:
+    """Return the comparison of an index with a queue in memory."""
+
+    async def readers() -> Mapping[str, PoisonReader]:
+        return {"": MemoryPoisonReader(queue)}
+
+    return Comparison(index, readers, IDENTITY)

@@ -34,6 +34,7 @@ from processing.poison.memory import MemoryClaimChecks, MemoryPoisonQueue, Memor
 from processing.poison.message import ClaimCheck, PoisonMessage
 from processing.poison.queue import PUT_BACK_AT_ONCE
 from tests.support.processing.events import event
+from tests.support.processing.index_entries import compared_with
 from tests.unit.processing.redrive.lists import BANK_IS_DOWN, Lists
 
 IDENTITY = Identity("ns.example.net", "hub", "$Default")
@@ -156,7 +157,9 @@ class Queue:
 
     async def open(self) -> PoisonStorage:
         self.opened += 1
-        return PoisonStorage(self.reader, self.claims, IDENTITY, self.index)
+        return PoisonStorage(
+            self.reader, self.claims, IDENTITY, self.index, compared_with(self.queue, self.index)
+        )
 
 
 async def test_browsing_puts_all_messages_back() -> None:

@@ -37,6 +37,7 @@ from processing.redrive.redrive import Redrive
 from processing.redrive.run_store import MemoryRunStore, RunningRedrive, RunPlace
 from processing.redrive.runs import RedriveRuns
 from tests.support.processing.events import event as new_event
+from tests.support.processing.index_entries import compared_with
 from tests.unit.console.test_poison import IDENTITY, message
 from tests.unit.processing.redrive.lists import Lists
 
@@ -59,7 +60,13 @@ class MemoryOperations(LazyOperations):
         self.gate.set()
 
     async def poison(self) -> PoisonStorage:
-        return PoisonStorage(MemoryPoisonReader(self.queue), self.claims, IDENTITY, self.index)
+        return PoisonStorage(
+            MemoryPoisonReader(self.queue),
+            self.claims,
+            IDENTITY,
+            self.index,
+            compared_with(self.queue, self.index),
+        )
 
     async def parking(self) -> ParkedLists:
         async def now() -> float:

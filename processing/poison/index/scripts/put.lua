@@ -6,21 +6,22 @@
 -- ARGV[1]  greatest size of all compressed entries, in bytes
 -- ARGV[2]  1: entries that are not in the index may be added
 -- ARGV[3]  seconds until an index expires that nobody changes
--- ARGV[4]  and the following: for each entry its name, its receipt, its members of order, keys and
+-- ARGV[4]  the comparison that holds the messages, or ""
+-- ARGV[5]  and the following: for each entry its name, its receipt, its members of order, keys and
 --          ids, its cause, the whole compressed entry or "", and the entry without long texts
 -- include value
 local generation = redis.call('HGET', KEYS[6], 'generation') or ''
 local bytes = tonumber(redis.call('HGET', KEYS[6], 'bytes') or 0)
 local new, refused = 0, 0
-for index = 4, #ARGV, 8 do
+for index = 5, #ARGV, 8 do
   local name, whole, short = ARGV[index], ARGV[index + 6], ARGV[index + 7]
   local value = redis.call('HGET', KEYS[1], name)
   local old = value and unpacked(value)
   if not old and ARGV[2] ~= '1' then
     refused = refused + 1
   else
-    local entry = {generation = generation, receipt = ARGV[index + 1], order = ARGV[index + 2],
-      key = ARGV[index + 3], id = ARGV[index + 4], cause = ARGV[index + 5]}
+    local entry = {generation = generation, holder = ARGV[4], receipt = ARGV[index + 1],
+      order = ARGV[index + 2], key = ARGV[index + 3], id = ARGV[index + 4], cause = ARGV[index + 5]}
     bytes = bytes - (old and #old.data or 0)
     local fits = #whole > 0 and bytes + #whole <= tonumber(ARGV[1])
     entry.data = fits and whole or short
@@ -44,7 +45,7 @@ for index = 4, #ARGV, 8 do
     end
   end
 end
-if refused * 8 < #ARGV - 3 then
+if refused * 8 < #ARGV - 4 then
   redis.call('HSET', KEYS[6], 'bytes', bytes)
   redis.call('HINCRBY', KEYS[6], 'seen', new)
   for _, key in ipairs(KEYS) do
