@@ -1,4 +1,4 @@
-"""The in-memory index of the poison queue, for unit tests and experiments."""
+"""The in-memory index of the poison queue, for tests, and for tools while Redis is away."""
 
 from __future__ import annotations
 
@@ -50,6 +50,7 @@ class MemoryPoisonIndex:
         self._budget = budget_bytes
         self._clock = clock
         self._kept: dict[str, _Kept] = {}
+        self._size = 0
         self._state = IndexState()
         self._generation = ""
         self._compared_until = 0.0
@@ -65,11 +66,12 @@ class MemoryPoisonIndex:
                 continue
             old = self._kept.get(entry.name)
             stored = StoredEntry.of(entry)
-            used = sum(kept.size for kept in self._kept.values()) - (old.size if old else 0)
-            fits = stored.whole and used + len(stored.whole) <= self._budget
+            self._size -= old.size if old else 0
+            fits = stored.whole and self._size + len(stored.whole) <= self._budget
             data = stored.whole if fits else stored.short
             found = read_entry(entry.name, entry.receipt, data)
             assert found is not None  # noqa: S101 - just written
+            self._size += len(data)
             new += old is None or old.generation != self._generation
             self._kept[entry.name] = _Kept(found, len(data), self._generation, token)
         self._seen += new
@@ -88,7 +90,8 @@ class MemoryPoisonIndex:
         """See `PoisonIndex.remove`."""
         await asyncio.sleep(0)
         for name in names:
-            self._kept.pop(name, None)
+            if kept := self._kept.pop(name, None):
+                self._size -= kept.size
 
     async def page(self, after: str | None = None, most: int = PAGE_ENTRIES) -> Page:
         """See `PoisonIndex.page`."""
@@ -178,8 +181,7 @@ class MemoryPoisonIndex:
         if token != self._generation:
             return None
         unseen = [name for name, kept in self._kept.items() if kept.generation != token]
-        for name in unseen:
-            del self._kept[name]
+        await self.remove(unseen)
         self._state = IndexState(
             built_at=self._clock(), of_others=dict(of_others), unreadable=unreadable, held=held
         )
@@ -196,6 +198,7 @@ class MemoryPoisonIndex:
     def lose(self) -> None:
         """Lose everything, as an emptied Redis does."""
         self._kept.clear()
+        self._size = 0
         self._state = IndexState()
         self._generation = ""
         self._compared_until = 0.0

@@ -16,9 +16,10 @@ from local.services.ports import free_port
 from processing.errors import StorageUnavailableError
 from processing.identity import Identity, Source
 from processing.poison.index.entry import Cause, IndexEntry
-from processing.poison.index.index import PoisonIndex
+from processing.poison.index.index import Page, PoisonIndex
 from processing.poison.index.memory import MemoryPoisonIndex
 from processing.poison.index.redis import RedisPoisonIndex
+from processing.poison.index.search import search
 from processing.poison.message import ClaimCheck
 from tests.support.processing.events import IDENTITY
 from tests.support.processing.index_entries import entry
@@ -228,6 +229,35 @@ async def test_long_texts_are_left_out_above_the_budget(indexes: Indexes) -> Non
     await index.remove(["m0", "m1", "m2", "m3"])
     await index.put([entry(4, body=bodies[4])])
     assert (await index.named(["m4"]))["m4"].message.body is not None
+
+
+async def test_search_finds_a_text_in_pages(index: PoisonIndex) -> None:
+    """Upper and lower case are equal; id, key, handler and error are searched."""
+    await index.put(entry(number, key=f"Key-{number % 3}") for number in range(30))
+    await index.put([entry(30, "x", text="Straße 7"), entry(31, "x", error="app.Odd", handler="h")])
+
+    async def found(
+        text: str, most: int = 5, searched: int = 2_000, **only: Any
+    ) -> list[list[str]]:
+        async def read(after: str | None, most: int) -> Page:
+            return await search(index, text, after=after, most=most, searched=searched, **only)
+
+        return [page for page in await all_pages(read, most) if page]
+
+    thirds = [f"m{number}" for number in range(1, 30, 3)]
+    assert await found("kEY-1") == [thirds[:5], thirds[5:]]
+    assert await found("STRASSE") == [["m30"]]
+    assert await found(entry(7).message.id) == [["m7"]]
+    assert await found("odd") == [["m31"]]
+    assert await found("nothing") == []
+    assert await found("", cause=Cause("app.Odd", "h")) == [["m31"]]
+    assert await found("events", key="Key-1") == [thirds[:5], thirds[5:]]
+    assert await found("", most=16) == [
+        [f"m{number}" for number in numbers] for numbers in (range(16), range(16, 32))
+    ]
+    assert await found("odd", searched=10) == [["m31"]]
+    page = await search(index, "odd", searched=10)
+    assert (page.entries, page.after) == ([], entry(9).place)
 
 
 async def test_new_index_was_never_compared(index: PoisonIndex) -> None:
