@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, ClassVar, Literal, Self
+from urllib.parse import urlsplit
 
 from breaker.configuration.errors import ConfigurationError
 from breaker.configuration.fields import Bounds, Each
+from breaker.configuration.hosts import is_server
 from breaker.configuration.lookup import value_of
 from breaker.configuration.references import unresolved
 from breaker.configuration.settings import Settings
@@ -20,7 +22,7 @@ from processing.storage.accounts import StorageAccount, app_account, host_accoun
 LEAST_WATCHDOG_SECONDS = 2.0
 
 _NAMESPACE = "EventHubConnection__fullyQualifiedNamespace"
-_NAMESPACE_TAKES = "a host name such as NAMESPACE.servicebus.windows.net"
+_NAMESPACE_TAKES = "NAMESPACE.servicebus.windows.net, or sb://NAMESPACE.servicebus.windows.net/"
 _HUB_TAKES = "Endpoint=sb://...;SharedAccessKeyName=...;SharedAccessKey=..."
 
 type KeylessOrder = Literal["partition", "none"]
@@ -196,6 +198,7 @@ class ConnectionSettings:
         client_id = _optional(settings, "EventHubConnection__clientId", "a client id")
         hub = _required(settings, "EVENT_HUB_NAME", "the name of the event hub")
         hub = _checked("EVENT_HUB_NAME", hub, hub_name)
+        connection = _hub_connection(hub_text, hub) if hub_text else None
         group = _optional(settings, "EVENT_HUB_CONSUMER_GROUP", "the name of a consumer group")
         queue = _optional(settings, "POISON_QUEUE", "the name of a queue")
         return cls(
@@ -209,8 +212,8 @@ class ConnectionSettings:
             redis_url=_required(settings, "REDIS_URL", "a URL such as redis://127.0.0.1:6379/0"),
             host_storage=storage,
             app_storage=app_account(settings, storage),
-            event_hub=hub_text,
-            namespace=_endpoint(hub_text, hub) if hub_text else namespace,
+            event_hub="" if connection is None else connection.text,
+            namespace=_namespace_host(namespace) if connection is None else connection.host,
             hub_client_id=client_id or storage.client_id,
             event_grid_topic_endpoint=_optional(
                 settings, "EVENT_GRID_TOPIC_ENDPOINT", "an http(s) address"
@@ -246,10 +249,10 @@ def _checked(setting: str, value: str, check: Callable[[str], str]) -> str:
         ) from None
 
 
-def _endpoint(connection: str, hub: str) -> str:
-    """Return the host in a connection string of Event Hubs, and check the hub's name in it."""
+def _hub_connection(text: str, hub: str) -> EventHubsConnection:
+    """Return the parsed connection string of Event Hubs, and check the hub's name in it."""
     try:
-        parsed = EventHubsConnection.parse(connection)
+        parsed = EventHubsConnection.parse(text)
     except ConnectionStringError as error:
         raise SettingsError(
             f"the app setting EventHubConnection {error}; it takes {_HUB_TAKES}"
@@ -261,4 +264,26 @@ def _endpoint(connection: str, hub: str) -> str:
             f"EVENT_HUB_NAME is {hub!r}, but EventHubConnection names the hub {named!r} "
             "(EntityPath); both must name the same hub"
         )
-    return parsed.host
+    return parsed
+
+
+def _namespace_host(text: str) -> str:
+    """Return the host name of the namespace that an identity signs in to, in lower case.
+
+    Azure's host reads an address with a scheme, or a host name and nothing else: with a slash or a
+    port after a plain name its listener does not start.
+    """
+    has_scheme = "://" in text
+    shown = "a connection string" if "=" in text else f"{text!r:.100}"
+    refusal = SettingsError(f"the app setting {_NAMESPACE} is {shown}; it takes {_NAMESPACE_TAKES}")
+    try:
+        parts = urlsplit(text if has_scheme else f"//{text}")
+        usable = is_server(parts) and parts.username is None and parts.port in {None, 5671}
+    except ValueError:
+        raise refusal from None
+    host = parts.hostname or ""
+    rest = parts.path.strip("/") + parts.query + parts.fragment
+    is_plain = has_scheme or text.lower() == host
+    if not usable or rest or not is_plain or "." not in host.rstrip("."):
+        raise refusal
+    return host.removesuffix(".")

@@ -7,7 +7,6 @@ AzureWebJobsStorage. docs/adr/0030-two-storage-accounts.md gives the reasons.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
@@ -16,6 +15,7 @@ from breaker.configuration.errors import nearest
 from breaker.configuration.lookup import value_of
 from breaker.configuration.references import unresolved
 from processing.connection_strings import ConnectionStringError, StorageConnection
+from processing.endpoints import EndpointError, account_of, is_account
 from processing.errors import MissingSettingError, SettingsError
 
 HOST = "AzureWebJobsStorage"
@@ -35,8 +35,6 @@ _FORMS = {
     "clientId": "the client id of a user-assigned identity",
 }
 _PARTS = tuple(part for part in _FORMS if part)
-_ACCOUNT = re.compile(r"[a-z0-9]{3,24}")
-_AZURE_HOST = re.compile(r"(?P<account>[a-z0-9]+)\.(?:privatelink\.)?(?P<service>[a-z]+)\..+")
 _TAKES = (
     "it takes a connection string, or set {0}__accountName, or {0}__queueServiceUri and "
     "{0}__blobServiceUri, to use an identity"
@@ -73,13 +71,15 @@ def host_account(settings: Mapping[str, str]) -> StorageAccount:
     A connection string wins over addresses, as in the host.
 
     Raises:
-        MissingSettingError: the setting is missing or incomplete.
-        SettingsError: the setting is unusable.
+        MissingSettingError: the setting is missing.
+        SettingsError: the setting is incomplete or unusable.
     """
     values = _values(settings, HOST)
     account = _account(values, HOST)
     if account is None:
-        raise MissingSettingError(f"the app setting {HOST} is missing; {_TAKES.format(HOST)}")
+        # With one of two addresses the setting is incomplete, and not left out on purpose.
+        error = SettingsError if set(_ADDRESSES) & set(values) else MissingSettingError
+        raise error(f"the app setting {HOST} is missing; {_TAKES.format(HOST)}{_meant(settings)}")
     return account
 
 
@@ -136,7 +136,7 @@ def _account(values: Mapping[str, str], setting: str) -> StorageAccount | None:
             raise SettingsError(
                 f"the app setting {setting} {error}; it takes {_CONNECTION_STRING}"
             ) from None
-        return StorageAccount(connection, _plain(parsed.blob), _plain(parsed.queue), client_id)
+        return StorageAccount(parsed.text, _plain(parsed.blob), _plain(parsed.queue), client_id)
     name = _account_name(values, setting)
     blob = _address(values, setting, "blob", name)
     queue = _address(values, setting, "queue", name)
@@ -145,7 +145,7 @@ def _account(values: Mapping[str, str], setting: str) -> StorageAccount | None:
 
 def _account_name(values: Mapping[str, str], setting: str) -> str:
     name = values.get("accountName", "")
-    if name and not _ACCOUNT.fullmatch(name.lower()):
+    if name and not is_account(name.lower()):
         raise SettingsError(
             f"the app setting {setting}__accountName is {_shown(name)}; it takes the name of a "
             "storage account, 3 to 24 letters and digits"
@@ -164,20 +164,27 @@ def _address(values: Mapping[str, str], setting: str, service: str, name: str) -
     )
     try:
         parts = urlsplit(given)
-        host = parts.hostname or ""
-    except ValueError:
+        account = account_of(given, service)
+    except (EndpointError, ValueError):
         raise refusal from None
-    if parts.scheme not in {"http", "https"} or not host or parts.query or parts.username:
+    if parts.scheme != "https" or parts.query:  # a token is only sent over https
         raise refusal
-    if found := _AZURE_HOST.fullmatch(host):
-        if found["service"] != service and found["service"] in {"blob", "queue", "table", "file"}:
-            raise refusal
-        if name and found["service"] == service and found["account"] != name:
-            raise SettingsError(
-                f"the app settings {setting}__accountName and {setting}__{service}ServiceUri name "
-                f"two accounts, {name!r} and {found['account']!r}; both must name the same one"
-            )
+    if name and account and account != name:
+        raise SettingsError(
+            f"the app settings {setting}__accountName and {setting}__{service}ServiceUri name "
+            f"two accounts, {name!r} and {account!r}; both must name the same one"
+        )
     return _plain(given)
+
+
+def _meant(settings: Mapping[str, str]) -> str:
+    """Return a question for a setting whose name looks like a part of the host's connection."""
+    known = [f"{HOST}__{part}" for part in _PARTS]
+    for name in sorted(settings):
+        is_known = name.lower() in map(str.lower, known)
+        if name.lower().startswith(f"{HOST}__".lower()) and not is_known:
+            return f"; for {name}, did you mean {nearest(name, known)}?"
+    return ""
 
 
 def _check_names(settings: Mapping[str, str]) -> None:

@@ -34,7 +34,7 @@ AT_FIRST_USE = (
 )
 """The packages and modules that only an event, a timer or a health request imports."""
 WITH_KEYS = {
-    "AzureWebJobsStorage": "AccountName=a;AccountKey=a2V5",
+    "AzureWebJobsStorage": "AccountName=abc;AccountKey=a2V5",
     "EventHubConnection": "Endpoint=sb://n.invalid;SharedAccessKeyName=n;SharedAccessKey=a2V5",
     "EVENT_HUB_NAME": "events",
     "EVENT_HUB_CONSUMER_GROUP": "app",

@@ -23,7 +23,7 @@ from processing.site.reports import ReportLog
 A = Identity("ns.example.net", "events", "$Default").digest
 B = Identity("ns.example.net", "audit", "$Default").digest
 NAMED = {
-    "AzureWebJobsStorage": "AccountName=a;AccountKey=a2V5",
+    "AzureWebJobsStorage": "AccountName=abc;AccountKey=a2V5",
     "EventHubConnection": "Endpoint=sb://NS.example.net/;SharedAccessKeyName=n;SharedAccessKey=aw==",
     "EVENT_HUB_NAME": "Events",
     "EVENT_HUB_CONSUMER_GROUP": "$default",
@@ -99,7 +99,7 @@ async def test_consoles_over_one_queue_wait_for_each_other(client: Any) -> None:
     assert not await b.acquire(BROWSE, "b", 60)
     for other in (
         {"POISON_QUEUE": "second"},
-        {"AzureWebJobsStorage": "AccountName=b;AccountKey=aw=="},
+        {"AzureWebJobsStorage": "AccountName=bcd;AccountKey=aw=="},
     ):
         wiring = CircuitWiring(NAMED | other, None)  # type: ignore[arg-type]
         assert await RedisCoordination(client, QUEUE, app=wiring.queue_digest).acquire(

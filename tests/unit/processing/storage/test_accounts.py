@@ -71,10 +71,10 @@ def own(**parts: str) -> dict[str, str]:
         ),
         (
             {
-                "__blobServiceUri": "http://127.0.0.1:1/appdata",
-                "__queueServiceUri": "http://127.0.0.1:2/appdata/",
+                "__blobServiceUri": "https://127.0.0.1:1/appdata",
+                "__queueServiceUri": "https://127.0.0.1:2/appdata/",
             },
-            StorageAccount("", "http://127.0.0.1:1/appdata", "http://127.0.0.1:2/appdata", ""),
+            StorageAccount("", "https://127.0.0.1:1/appdata", "https://127.0.0.1:2/appdata", ""),
         ),
     ],
 )
