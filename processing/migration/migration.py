@@ -213,12 +213,26 @@ class Migration:
         for some in batched(map(_text, positions), ENTRIES):
             texts = await self._client.hmget(documents, list(some))
             pairs = [
-                (position, upgraded_entry(_text(text), self._identity.namespace))
+                (position, self._upgraded(_text(text), f"{old}: {label[1:]!r} at {position}"))
                 for position, text in zip(some, texts, strict=True)
                 if text is not None
             ]
             await self._import_entries(prefix, label, since, "", pairs)
         return len(positions)
+
+    def _upgraded(self, document: str, place: str) -> str:
+        """Return an entry in today's form; an unreadable entry stays as it is, and holds its key.
+
+        The events of all other keys are migrated.
+        """
+        try:
+            return upgraded_entry(document, self._identity.namespace)
+        except ValueError as error:
+            logger.warning(
+                "Entry of version 0.1 is unreadable and migrated as it is; its key waits (%s): %s",
+                *(place, error),
+            )
+            return document
 
     async def _import_entries(
         self,

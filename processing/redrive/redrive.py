@@ -182,7 +182,7 @@ class Redrive:
                         *(_hash(key), type(error).__name__, error),
                     )
                     counts.busy += 1
-                except (StorageUnavailableError, ValueError) as error:
+                except StorageUnavailableError as error:
                     self._run.stop(str(error))
                 except Exception as error:  # of this key alone: its messages stay
                     logger.exception(

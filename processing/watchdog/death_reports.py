@@ -71,7 +71,8 @@ def take_death_reports(folder: Path, app: str) -> list[DeathReport]:
             if not is_own:
                 continue
             found.append(_parse(os.pread(file, RECORDS_BYTES + 4 * STACK_CHARS, 0)))
-        except (OSError, ValueError):  # locked by its process, or not a file of this program
+        except (OSError, LookupError, TypeError, ValueError):
+            # The file is locked by its process, or not of this version of the program.
             continue
         finally:
             os.close(file)

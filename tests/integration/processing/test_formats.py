@@ -235,6 +235,24 @@ async def test_migration_moves_only_data_of_the_app(old: Restored) -> None:
     assert sorted(progress.finished) == [9, 10, 11]
 
 
+@pytest.mark.parametrize("odd", ["E{", "Xnew"])
+async def test_unreadable_entry_of_0_1_holds_its_key_only(old: Restored, odd: str) -> None:
+    """The app would not start, and no command would run, if the migration failed."""
+    name = "parking:127.0.0.1:5672:{events/$default/0}:documents:=frank"
+    position = min(await old.redis.hkeys(name))
+    await old.redis.hset(name, position, odd)
+    async with open_migration(old.settings) as migration:
+        done = await migration.run()
+    assert [(each.source.partition, each.keys, each.entries) for each in done] == [
+        ("0", 3, 6),
+        ("1", 1, 1),
+    ]
+    async with open_redrive(old.settings) as redrive:
+        await redrive.run()
+    async with open_parking(old.settings) as parking:
+        assert {each.key for each in await parking.store.keys()} == {"frank"}
+
+
 async def test_two_instances_may_migrate_at_the_same_time(old: Restored) -> None:
     """An entry that a redrive has replayed in the meantime does not come back."""
     dump = {key: value async for key, value in _everything(old.redis)}

@@ -17,7 +17,7 @@ import pytest
 from processing.event import Event
 from processing.handlers.loading import LoadedHandler
 from processing.watchdog.death_reports import log_death_report, take_death_reports
-from processing.watchdog.recorder import FlightRecorder, private_folder
+from processing.watchdog.recorder import RECORDS_BYTES, SUFFIX, FlightRecorder, private_folder
 from processing.watchdog.watchdog import Watchdog
 from tests.support.processing.events import event
 
@@ -93,6 +93,17 @@ def test_each_file_is_taken_once_and_by_its_app(tmp_path: Path) -> None:
     assert report.batches == ("batch ns/events/0: events 1 to 9",)
     assert report.stack == ""
     assert take_death_reports(tmp_path, "app") == []
+
+
+@pytest.mark.parametrize("head", ["", "no JSON", "[]", "{}", '{"pid": "x", "handler": 1}', "7"])
+def test_odd_file_does_not_hide_the_others(tmp_path: Path, head: str) -> None:
+    """Another version of the app may have written the file; each file is read once."""
+    (tmp_path / f"app-0{SUFFIX}").write_bytes(head.encode().ljust(RECORDS_BYTES, b"\0"))
+    recorder = FlightRecorder(tmp_path, "app", "app:handle")
+    recorder.begin("call", 1, event(3).id)
+    die(recorder)
+    (report,) = take_death_reports(tmp_path, "app")
+    assert report.calls == (event(3).id,)
 
 
 def test_old_files_of_other_apps_are_removed(tmp_path: Path) -> None:
