@@ -156,7 +156,7 @@ class HostCheckpoints:
             await blob.upload_blob(b"", overwrite=True, metadata=metadata)
 
     async def owners(self) -> list[Ownership]:
-        """Return all ownerships, including expired ones.
+        """Return all ownerships, including expired ones; a blob without an owner is released.
 
         Raises:
             StorageUnavailableError: the container cannot be read.
@@ -170,17 +170,20 @@ class HostCheckpoints:
             if date := response.http_response.headers.get("Date"):
                 now = parsedate_to_datetime(date)
 
+        folder = self._name("ownership", "")
         async with self._errors_mapped():
             with suppress(ResourceNotFoundError):
                 async for blob in self._container.list_blobs(
-                    name_starts_with=f"{self._prefix}/ownership/",
+                    name_starts_with=folder,
                     include=["metadata"],
                     raw_response_hook=note_time,
                 ):
                     owner = (blob.metadata or {}).get("ownerid", "")
-                    if owner and blob.last_modified is not None:
+                    partition = blob.name.removeprefix(folder)
+                    is_copy = "/" in partition  # in a subfolder, which the host does not read
+                    if owner and not is_copy and blob.last_modified is not None:
                         age = (now - blob.last_modified).total_seconds()
-                        found.append(Ownership(blob.name.rpartition("/")[2], owner, age))
+                        found.append(Ownership(partition, owner, age))
         return found
 
     def _name(self, kind: str, partition: str) -> str:

@@ -80,6 +80,8 @@ class RewindPlanner:
                 steps.append(await self._step(partition, sequence_number, created_ms))
             except ProcessingError as error:
                 refused.append((partition, error))
+            except Exception as error:  # an odd record of this partition
+                refused.append((partition, _unexpected(error)))
         return plan_of(steps, refused, await self._hub_warnings(created_ms))
 
     async def plan_to_marks(
@@ -104,6 +106,8 @@ class RewindPlanner:
                     steps.append(await self._step_to_mark(partition, stored, created_ms))
             except ProcessingError as error:
                 refused.append((partition, error))
+            except Exception as error:  # an odd record of this partition
+                refused.append((partition, _unexpected(error)))
         if reasons and not refused and (partitions or not steps):
             raise RewindRefusedError(
                 f"Redis has lost no parked events: {'; '.join(reasons)}. --to takes a sequence "
@@ -257,6 +261,10 @@ class RewindPlanner:
 
     def _source(self, partition: str) -> Source:
         return Source(self._stores.identity, partition)
+
+
+def _unexpected(error: Exception) -> RewindRefusedError:
+    return RewindRefusedError(f"{type(error).__name__}: {error}")
 
 
 def _retained(kept: HubRange) -> str:

@@ -99,13 +99,39 @@ async def test_checkpoint_needs_only_a_number(
         ({"sequencenumber": "9"}, ""),
         ({"sequencenumber": "9", "offset": ""}, ""),
         ({"sequencenumber": "9", "offset": "no offset"}, "no offset"),
+        ({"sequencenumber": "9", "offset": "12:345:678"}, "12:345:678"),  # geo-replicated
     ):
         await container.upload_blob(name, b"", overwrite=True, metadata=metadata)
         assert await checkpoints.read("0") == Checkpoint(9, offset)
-    for odd in ({"offset": "900"}, {"sequencenumber": "", "offset": "9"}, {}):
+    odd_ones: tuple[dict[str, str], ...] = (
+        {"offset": "900"},
+        {"sequencenumber": "", "offset": "9"},
+        {"sequencenumber": "nine", "offset": "9"},
+        {},
+    )
+    for odd in odd_ones:
         await container.upload_blob(name, b"", overwrite=True, metadata=odd)
         with pytest.raises(CheckpointUnreadableError, match="partition 0 has the metadata"):
             await checkpoints.read("0")
+
+
+async def test_ownership_without_an_owner_refuses_nothing(
+    checkpoints: HostCheckpoints, container: ContainerClient
+) -> None:
+    """The host takes such a partition as well; the owners of other partitions are listed."""
+    folder = "ns/hub/$default/ownership"
+    odd_ones: dict[str, dict[str, str] | None] = {
+        "0": None,
+        "1": {"owner": "x"},
+        "2": {"ownerid": ""},
+        "copies/0": {"ownerid": "x"},
+    }
+    for partition, metadata in odd_ones.items():
+        await container.upload_blob(f"{folder}/{partition}", b"", metadata=metadata)
+    await own(container, "3", "host")
+    assert [(each.partition, each.owner) for each in await checkpoints.owners()] == [("3", "host")]
+    await checkpoints.refuse_while_owned({"0", "1", "2"})
+    await checkpoints.write("0", OLD)
 
 
 def test_no_other_module_of_the_project_writes_the_container() -> None:

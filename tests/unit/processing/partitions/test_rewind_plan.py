@@ -8,7 +8,8 @@ from processing.errors import CheckpointUnreadableError, StorageUnavailableError
 from processing.identity import Source
 from processing.parking.deferral import Deferral, DeferralReason
 from processing.parking.event import position_of
-from processing.parking.store import WritingAs
+from processing.parking.memory import MemoryParkingStore
+from processing.parking.store import PartitionLists, WritingAs
 from processing.partitions.checkpoints import Checkpoint
 from processing.partitions.hub_changes import MemoryHubChanges
 from processing.partitions.hub_range import HubRange
@@ -54,6 +55,28 @@ async def test_silent_partition_does_not_stop_the_others() -> None:
         StorageUnavailableError, match=r"partition 0: event hub.*; partition 1: event"
     ):
         await setup.rewind.plan(None, None)
+
+
+@pytest.mark.parametrize("to_marks", [False, True])
+async def test_unexpected_error_of_a_partition_does_not_stop_the_others(to_marks: bool) -> None:
+    """A record in Redis may have a form that nobody has thought of."""
+
+    class Odd(MemoryParkingStore):
+        async def summary(self, source: Source) -> PartitionLists:
+            if source.partition == "0":
+                raise KeyError("sequencenumber")
+            return await super().summary(source)
+
+    setup = RewindSetup()
+    setup.use_parking(Odd(setup.progress))
+    for partition in ("0", "1"):
+        await setup.park(7, source=Source(IDENTITY, partition))
+    if to_marks:
+        plan = await setup.rewind.plan_to_marks(None, force=True)
+    else:
+        plan = await setup.rewind.plan(None, None)
+    assert [each.partition for each in plan.steps] == ["1"]
+    assert left_out(plan) == {"0": "KeyError: 'sequencenumber'"}
 
 
 async def test_partition_that_cannot_start_there_does_not_stop_the_others() -> None:
