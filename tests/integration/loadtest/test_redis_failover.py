@@ -51,7 +51,7 @@ class Rig:
         endpoints: the addresses.
         proxy: the proxy in front of the pair.
         faults: the faults.
-        released: the number of times that the sender was told to continue.
+        released: the number of times that the sender was released.
         client: the instance's client, with one connection that stays open.
     """
 
