@@ -173,6 +173,7 @@ async def test_head_that_has_just_begun_has_its_own_time() -> None:
         kept = await Kept.opened(f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}")
         assert b"404" in await kept.ask()
         (protocol,) = made
+        protocol.look()
         kept.writer.write(REQUEST[:20])
         async with asyncio.timeout(HANG_SECONDS):
             while not protocol.conn.trailing_data[0]:
