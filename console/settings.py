@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Annotated, ClassVar
 
 from breaker.configuration.errors import ConfigurationError
-from breaker.configuration.fields import Bounds, Each, MinLength, NonEmpty, Secret
+from breaker.configuration.fields import Bounds, Each, MinLength, Secret
 from breaker.configuration.settings import Settings
 from console.errors import ConsoleSettingsError
 from console.origins import Origin
@@ -46,10 +46,7 @@ class ConsoleSettings(Settings):
     ERROR: ClassVar[type[ConfigurationError]] = ConsoleSettingsError
 
     token: Annotated[str, Secret(), MinLength(16)] = field(repr=False)
-    callback_hosts: Annotated[_LowerCase, NonEmpty("host names or *.domain, with commas")] = (
-        "127.0.0.1",
-        "localhost",
-    )
+    callback_hosts: _LowerCase = ("127.0.0.1", "localhost")
     delivery_seconds: Annotated[float, Bounds(0.1, 3_600)] = 5.0
     repeat_seconds: Annotated[float, Bounds(0, 86_400)] = 120.0
     origins: Annotated[tuple[str, ...], Each(_origin)] = ()

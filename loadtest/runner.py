@@ -12,6 +12,7 @@ import httpx
 from azure.core.exceptions import AzureError
 from redis.exceptions import RedisError
 
+from breaker.configuration.lookup import value_of
 from loadtest.errors import StackError
 from loadtest.faults.chaos import Target as FaultTarget
 from loadtest.faults.downstream import Downstream, downstream_of
@@ -96,7 +97,7 @@ class Run:
         self._workload = Workload.from_settings(settings)
         app_settings = endpoints.app_settings()
         self._limits = AppLimits.from_values(app_settings)
-        self._group = app_settings.get("EVENT_HUB_CONSUMER_GROUP", "$Default")
+        self._group = value_of(app_settings, "EVENT_HUB_CONSUMER_GROUP") or "$Default"
         self._keys = Keys(self._name, self._limits.breaker_name, self._workload.key_names)
         self._judge = Judge(
             settings,

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from breaker import BreakerSettings, DependencySettings
 from breaker.alerts.endpoint import check_endpoint
-from breaker.configuration.host_checks import check_host_json
+from breaker.configuration.host_checks import check_host_json, padded_for_host
 from breaker.configuration.lookup import value_of
 from breaker.configuration.references import unresolved_settings
 from breaker.stores.redis_url import check_url
@@ -72,6 +72,12 @@ class Application:
         find_handler(connections.event_handler)
         check_host_json(self._settings)
         TimeBudget.from_mapping(self._settings, processing)
+        for name in padded_for_host(self._settings):
+            logger.warning(
+                "The app setting %s has blanks or quotes around its value; the app ignores them, "
+                "but Azure's host does not, and would receive no event: remove them",
+                name,
+            )
         for name in unresolved_settings(self._settings):
             # The app reads no such setting, but the handler or the host may.
             logger.warning(

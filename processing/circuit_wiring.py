@@ -184,7 +184,9 @@ class CircuitWiring:
             ManagedIdentityCredential,
         )
 
-        client_id = os.environ.get("AZURE_CLIENT_ID") or self._settings.get("AZURE_CLIENT_ID", "")
+        client_id = value_of(os.environ, "AZURE_CLIENT_ID") or value_of(
+            self._settings, "AZURE_CLIENT_ID"
+        )
         if os.environ.get("IDENTITY_ENDPOINT"):  # set by App Service and Container Apps
             return ManagedIdentityCredential(client_id=client_id or None)
         return DefaultAzureCredential()

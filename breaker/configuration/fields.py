@@ -9,6 +9,7 @@ from enum import StrEnum
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, TypeAliasType, Union, get_args, get_origin
 
+from breaker.configuration.lookup import bare
 from breaker.configuration.references import unresolved
 
 _TRUE = frozenset({"1", "true", "yes", "on"})
@@ -38,17 +39,6 @@ class Each:
     """
 
     clean: Callable[[str], str]
-
-
-@dataclass(frozen=True, slots=True)
-class NonEmpty:
-    """A list that takes at least one part; an empty text is refused and means no default.
-
-    Attributes:
-        takes: the accepted parts, in words.
-    """
-
-    takes: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +83,6 @@ class FieldKind:
         self._bounds = _only(marks, Bounds)
         self._length = _only(marks, MinLength)
         self._each = _only(marks, Each)
-        self._non_empty = _only(marks, NonEmpty)
         self.is_secret = _only(marks, Secret) is not None
         if get_origin(kind) is Literal:
             self._choices: tuple[str, ...] = get_args(kind)
@@ -102,16 +91,13 @@ class FieldKind:
         else:
             self._choices = ()
 
-    @property
-    def has_default_for_empty(self) -> bool:
-        """Return whether a setting's empty text means the default."""
-        return self._non_empty is None
+    def is_empty(self, text: str) -> bool:
+        """Return whether a setting's text has no value, which means the default."""
+        return not (self._parts(text) if get_origin(self._kind) is tuple else text)
 
     @property
     def takes(self) -> str:
         """The accepted values, in words."""
-        if self._non_empty is not None:
-            return self._non_empty.takes
         if self._choices:
             return " or ".join(str(choice) for choice in self._choices)
         if self._kind is bool:
@@ -138,7 +124,7 @@ class FieldKind:
 
     def _convert(self, text: str) -> Any:
         if get_origin(self._kind) is tuple:
-            return tuple(part for each in text.split(",") if (part := each.strip()))
+            return self._parts(text)
         if self._kind is bool:
             if text.lower() in _TRUE | _FALSE:
                 return text.lower() in _TRUE
@@ -153,6 +139,9 @@ class FieldKind:
             return value
         return text
 
+    def _parts(self, text: str) -> tuple[str, ...]:
+        return tuple(part for each in text.split(",") if (part := bare(each)))
+
     def check(self, value: Any) -> Any:
         """Return the stored form of a field's value.
 
@@ -161,8 +150,6 @@ class FieldKind:
         """
         if value is None and self._optional:
             return value
-        if self._non_empty is not None and not value:
-            raise FieldError(self.takes, "is empty")
         if self._choices:
             for choice in self._choices:
                 if str(value).lower() == choice:

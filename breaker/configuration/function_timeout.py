@@ -8,6 +8,7 @@ from pathlib import Path
 
 from breaker.configuration.errors import HostJsonError
 from breaker.configuration.host_json import read_host_json
+from breaker.configuration.lookup import value_of
 from breaker.configuration.overrides import overrides
 
 DEFAULT_SECONDS = 30 * 60.0
@@ -36,7 +37,7 @@ def read_function_timeout(settings: Mapping[str, str]) -> FunctionTimeout:
     Raises:
         HostJsonError: the file cannot be read, or a value is not accepted.
     """
-    path = Path(settings.get("AzureWebJobsScriptRoot") or ".") / "host.json"
+    path = Path(value_of(settings, "AzureWebJobsScriptRoot") or ".") / "host.json"
     where = f"functionTimeout in {path.name}"
     for name, value in overrides(settings):
         if [part.lower() for part in name] == ["functiontimeout"]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from breaker.configuration.errors import HostJsonError
 from breaker.configuration.host_json import read_host_json
 from breaker.configuration.host_options import HostJson
+from breaker.configuration.lookup import bare, value_of
 from breaker.configuration.overrides import PREFIX
 
 FIRST_BUNDLE = (4, 28, 0)
@@ -17,6 +18,8 @@ FIRST_BUNDLE = (4, 28, 0)
 
 _FREQUENCY = "extensions.eventHubs.batchCheckpointFrequency"
 _BUNDLE = "extensionBundle.version"
+_NAMES_OF_HOST = ("EVENT_HUB_NAME", "EVENT_HUB_CONSUMER_GROUP")
+_CONNECTIONS_OF_HOST = ("EventHubConnection", "AzureWebJobsStorage")
 _RANGE = re.compile(r"\s*[\[(]?\s*(\d+)(?:\.(\d+|\*))?(?:\.(\d+|\*))?\s*(?:[,\])].*)?")
 
 
@@ -29,13 +32,27 @@ def check_host_json(settings: Mapping[str, str]) -> None:
     Raises:
         HostJsonError: the file cannot be read, or a value is not accepted.
     """
-    path = Path(settings.get("AzureWebJobsScriptRoot") or ".") / "host.json"
+    path = Path(value_of(settings, "AzureWebJobsScriptRoot") or ".") / "host.json"
     try:
         host = read_host_json(path)
     except FileNotFoundError:
         host = HostJson()
     for problem in [*delivery_problems(host, path.name), *_override_problems(settings)]:
         raise HostJsonError(problem)
+
+
+def padded_for_host(settings: Mapping[str, str]) -> Iterator[str]:
+    """Yield the names of the settings that the Functions host reads with their blanks or quotes.
+
+    The app ignores both. Azure's host takes them as parts of the name of the hub or the consumer
+    group, and takes quotes as parts of a connection string.
+    """
+    for name in _NAMES_OF_HOST:
+        if (text := settings.get(name, "")) != bare(text):
+            yield name
+    for name in _CONNECTIONS_OF_HOST:
+        if (text := settings.get(name, "").strip()) != bare(text):
+            yield name
 
 
 def delivery_problems(host: HostJson, source: str) -> Iterator[str]:
@@ -58,7 +75,7 @@ def _override_problems(settings: Mapping[str, str]) -> Iterator[str]:
 
     def found(option: str) -> tuple[str, str]:
         name = by_lower.get((PREFIX + option.replace(".", "__")).lower(), "")
-        return f"the app setting {name}", settings.get(name, "").strip()
+        return f"the app setting {name}", bare(settings.get(name, ""))
 
     where, frequency = found(_FREQUENCY)
     if frequency not in {"", "1"}:

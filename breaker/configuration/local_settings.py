@@ -25,7 +25,7 @@ def read_local_settings(path: Path, *, values_required: bool = True) -> dict[str
     """Return the Values of a local.settings.json like Core Tools.
 
     Names of sections are not case-sensitive. A number keeps its spelling; true and false become the
-    texts "true" and "false".
+    texts "true" and "false". A setting that is null is not set.
 
     Args:
         path: the file.
@@ -55,7 +55,9 @@ def read_local_settings(path: Path, *, values_required: bool = True) -> dict[str
         raise ConfigurationError(f"{path} is encrypted; decrypt it with `func settings decrypt`")
     values = {}
     for name, value in found.items():
-        if isinstance(value, dict | list) or value is None:
+        if value is None:
+            continue
+        if isinstance(value, dict | list):
             # The value is not shown, because a settings file contains secrets.
             raise ConfigurationError(
                 f"{path}: {name} is {_JSON_NAMES[type(value)]}: it takes a string"
@@ -64,4 +66,4 @@ def read_local_settings(path: Path, *, values_required: bool = True) -> dict[str
     return values
 
 
-_JSON_NAMES = {dict: "an object", list: "an array", type(None): "null"}
+_JSON_NAMES = {dict: "an object", list: "an array"}

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from breaker.configuration.lookup import bare
+
 PREFIX = "AzureFunctionsJobHost__"
 """Azure reads an app setting such as `AzureFunctionsJobHost__a__b` as the option `a.b`."""
 
@@ -20,7 +22,7 @@ class SettingText(str):
 
     def __new__(cls, value: str, setting: str = "") -> SettingText:
         """Return the text with the name of its app setting."""
-        text = super().__new__(cls, value.strip())
+        text = super().__new__(cls, bare(value))
         text.setting = setting
         return text
 
@@ -33,7 +35,7 @@ def overrides(settings: Mapping[str, str]) -> Iterator[tuple[list[str], SettingT
     """
     for name in sorted(settings):
         spelled = name.replace(":", "__")
-        if spelled.lower().startswith(PREFIX.lower()) and settings[name].strip():
+        if spelled.lower().startswith(PREFIX.lower()) and bare(settings[name]):
             path = spelled[len(PREFIX) :].split("__")
             if all(path):
                 yield path, SettingText(settings[name], name)

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Self, cast, get_type_hints
 
 from breaker.configuration.errors import ConfigurationError, nearest
 from breaker.configuration.fields import FieldError, FieldKind
+from breaker.configuration.lookup import bare
 from breaker.configuration.platform_names import is_platform_name
 
 
@@ -49,8 +50,8 @@ class Settings:
         """Build the settings from app settings or `os.environ`.
 
         Names are not case-sensitive. Names without the prefix and names that Kubernetes or App
-        Service inject are ignored. Values are stripped; an empty value means the default, unless
-        the field has the mark `NonEmpty`.
+        Service inject are ignored. Blanks and quotes around a value are ignored, see `bare`. An
+        empty value, also an empty list such as ",", means the default.
 
         Raises:
             ConfigurationError: `ERROR`, for an unknown name (the message has the nearest known
@@ -63,10 +64,12 @@ class Settings:
         for variable in sorted(mapping, key=str.isupper):
             name = known.get(variable.upper())
             if name is None:
-                if variable.upper().startswith(cls.PREFIX) and not is_platform_name(variable):
+                if variable.upper().startswith(cls.PREFIX) and not is_platform_name(
+                    variable, mapping[variable]
+                ):
                     near = nearest(variable, known)
                     raise cls.ERROR(f"unknown setting {variable}: did you mean {near}?")
-            elif (text := mapping[variable].strip()) or not kinds[name].has_default_for_empty:
+            elif not kinds[name].is_empty(text := bare(mapping[variable])):
                 try:
                     values[name] = kinds[name].parse(text)
                 except FieldError as error:

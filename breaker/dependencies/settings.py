@@ -95,7 +95,10 @@ class DependencySettings:
         """
         found: dict[str, dict[str, str]] = {}
         for variable in mapping:
-            if variable.upper().startswith(PREFIX) and not is_platform_name(variable):
+            if not variable.upper().startswith(PREFIX):
+                continue
+            # A dependency may be named `my-service-port`, so a known field wins.
+            if _field_of(variable) or not is_platform_name(variable, mapping[variable]):
                 name, _ = _split(variable)
                 found.setdefault(name, {})[variable] = mapping[variable]
         overrides = {name: _reader(name).from_mapping(values) for name, values in found.items()}
@@ -147,9 +150,8 @@ def _split(variable: str) -> tuple[str, str]:
         SettingsError: the setting's name ends with no field, or names no dependency.
     """
     rest = variable.upper().removeprefix(PREFIX)
-    for each in sorted(FIELDS, key=len, reverse=True):
-        if rest.endswith(f"_{each.upper()}"):
-            return _checked(variable, rest.removesuffix(f"_{each.upper()}")), each
+    if found := _field_of(variable):
+        return _checked(variable, rest.removesuffix(f"_{found.upper()}")), found
     for each in _OTHERS:
         if rest.endswith(f"_{each.upper()}"):
             raise SettingsError(
@@ -157,6 +159,12 @@ def _split(variable: str) -> tuple[str, str]:
                 f"{BreakerSettings.variable(each)} for the app and all its dependencies"
             )
     raise SettingsError(f"unknown setting {variable}: did you mean {_nearest(rest)}?")
+
+
+def _field_of(variable: str) -> str | None:
+    rest = variable.upper().removeprefix(PREFIX)
+    ends = (each for each in FIELDS if rest.endswith(f"_{each.upper()}"))
+    return max(ends, key=len, default=None)
 
 
 def _checked(variable: str, name: str) -> str:

@@ -19,6 +19,7 @@ from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
+from breaker.configuration.lookup import bare
 from console.access.operator_name import header_text, operator_name
 from console.access.revoked_sessions import RevokedSessions
 from console.access.session import Sessions
@@ -68,7 +69,8 @@ class TokenDigest:
 
 
 def _digest(token: str) -> bytes:
-    return hashlib.sha256(token.encode("utf-8", "replace")).digest()
+    # The setting is read without blanks and quotes around it, and so is every copy of it.
+    return hashlib.sha256(bare(token).encode("utf-8", "replace")).digest()
 
 
 def caller_of(scope: Scope) -> Caller:
@@ -113,7 +115,7 @@ class Auth:
         """Return the sender of the request, or None for an unknown sender."""
         if header := connection.headers.get("authorization", ""):
             kind, _, token = header.partition(" ")
-            same = self._token.matches(token.strip())
+            same = self._token.matches(token)
             return Caller() if same and kind.lower() == "bearer" else None
         if self._easy_auth and (name := operator_name(connection.headers)):
             return Caller(name, self._sessions.csrf(f"easy-auth:{name}"))

@@ -9,6 +9,7 @@ from enum import StrEnum
 from pathlib import Path
 from types import MappingProxyType
 
+from breaker.configuration.lookup import value_of
 from loadtest.errors import UsageError
 from loadtest.plan.chaos import ChaosPlan
 
@@ -220,7 +221,7 @@ class AppLimits:
         """
 
         def number(name: str, default: float) -> float:
-            text = values.get(name, str(default))
+            text = value_of(values, name) or str(default)
             try:
                 value = float(text)
             except ValueError:
@@ -232,7 +233,7 @@ class AppLimits:
             return value
 
         return cls(
-            breaker_name=values.get("BREAKER_NAME", "breakwater"),
+            breaker_name=value_of(values, "BREAKER_NAME") or "breakwater",
             failure_threshold=int(number("BREAKER_FAILURE_THRESHOLD", 100)),
             window_seconds=number("BREAKER_WINDOW_SECONDS", 30.0),
             max_attempts=int(number("PROCESSING_MAX_ATTEMPTS", 4)),

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
+from breaker.configuration.lookup import bare
 from loadtest.errors import UsageError
 from loadtest.target.endpoints import Endpoints
 from loadtest.target.stack import PROJECT
@@ -78,7 +79,7 @@ def _parse(text: str) -> dict[str, str]:
     for line in text.splitlines():
         name, equals, value = line.strip().partition("=")
         if equals and name.startswith(PREFIX):
-            values[name.removeprefix(PREFIX)] = value.strip().strip('"')
+            values[name.removeprefix(PREFIX)] = bare(value)
     return values
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from breaker.configuration.local_settings import read_local_settings
+from breaker.configuration.lookup import value_of
 from local.functions_host.errors import SettingsError, near
 from local.services.azurite import storage_connection_string
 
@@ -24,6 +25,10 @@ class AppSettings:
     values: Mapping[str, str]
     source: str = "the environment"
 
+    def value(self, name: str) -> str:
+        """Return a setting's value as the app reads it; "" if the setting is missing or empty."""
+        return value_of(self.values, name)
+
     def expand(self, text: str, where: str) -> str:
         """Replace each %NAME% by the value of that setting.
 
@@ -33,8 +38,8 @@ class AppSettings:
 
         def value(match: re.Match[str]) -> str:
             name = match[1]
-            found = self.values.get(name)
-            if found is None:
+            found = self.value(name)
+            if not found:
                 raise SettingsError(
                     f"{where}: app setting {name!r} (written %{name}%) is not set in {self.source}"
                     f"{near(name, self.values)}"
@@ -50,9 +55,9 @@ class AppSettings:
             SettingsError: the setting is not set, or is identity-based, which needs Azure.
         """
         for candidate in (f"AzureWebJobs{name}", name):
-            if found := self.values.get(candidate):
+            if found := self.value(candidate):
                 return found
-        if any(setting.startswith(f"{name}__") for setting in self.values):
+        if any(setting.lower().startswith(f"{name}__".lower()) for setting in self.values):
             raise SettingsError(
                 f"{where}: connection {name!r} is identity-based ({name}__...), which needs Azure; "
                 f"for a local run set {name!r} to a connection string"
@@ -82,23 +87,25 @@ class AppSettings:
     def is_disabled(self, function: str) -> bool:
         """Return whether `AzureWebJobs.<function>.Disabled` (dots or underscores) is 1 or true."""
         names = (f"AzureWebJobs.{function}.Disabled", f"AzureWebJobs_{function}_Disabled")
-        return any(self.values.get(name, "").strip().lower() in _TRUE for name in names)
+        return any(self.value(name).lower() in _TRUE for name in names)
 
 
 def load_settings_file(path: Path, environment: MutableMapping[str, str]) -> None:
     """Add the `Values` of a local.settings.json to `environment`; existing values are kept.
 
-    A file without `Values` adds nothing.
+    As with Core Tools, an empty variable does not count as existing. A file without `Values` adds
+    nothing.
 
     Raises:
         ConfigurationError: the file is missing, is encrypted, or has not the form that
             `func start` reads.
     """
     for name, value in read_local_settings(path, values_required=False).items():
-        environment.setdefault(name, value)
+        if not environment.get(name):
+            environment[name] = value
 
 
 def host_id(app: Path, settings: AppSettings) -> str:
     """Return `AzureFunctionsWebHost__hostid`, else a hash of the app's path; instances share it."""
-    given = settings.values.get("AzureFunctionsWebHost__hostid")
+    given = settings.value("AzureFunctionsWebHost__hostid")
     return given or hashlib.sha256(os.fsencode(app.resolve())).hexdigest()[:32]

@@ -8,6 +8,7 @@ from pathlib import Path
 from breaker.configuration.errors import HostJsonError
 from breaker.configuration.host_json import read_host_json
 from breaker.configuration.host_options import EventHubsOptions
+from breaker.configuration.lookup import bare, value_of
 
 _PREFIX = "AzureFunctionsJobHost__extensions__eventHubs__"
 """Azure reads an app setting such as `AzureFunctionsJobHost__a__b` as the option `a.b`."""
@@ -15,7 +16,7 @@ _PREFIX = "AzureFunctionsJobHost__extensions__eventHubs__"
 
 def event_hubs_options(settings: Mapping[str, str]) -> EventHubsOptions | None:
     """Return the options of host.json; None if there is no readable file, as in the console."""
-    path = Path(settings.get("AzureWebJobsScriptRoot") or ".") / "host.json"
+    path = Path(value_of(settings, "AzureWebJobsScriptRoot") or ".") / "host.json"
     try:
         return read_host_json(path).event_hubs
     except (FileNotFoundError, HostJsonError):
@@ -27,7 +28,7 @@ def replaced(settings: Mapping[str, str], option: str) -> str:
     wanted = (_PREFIX + option.replace(".", "__")).lower()
     for name, value in settings.items():
         if name.replace(":", "__").lower() == wanted:
-            return value.strip()
+            return bare(value)
     return ""
 
 

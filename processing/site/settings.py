@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from breaker.configuration.lookup import value_of
 from breaker.configuration.references import unresolved
 from processing.errors import SettingsError
 
@@ -54,7 +55,7 @@ class SiteSettings:
             SettingsError: the address is not the resource of a function app, or is plain http to
                 another machine.
         """
-        url = settings.get(SETTING, "").strip().rstrip("/")
+        url = value_of(settings, SETTING).rstrip("/")
         if not url:
             return None
         if problem := unresolved(url):

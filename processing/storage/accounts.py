@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 from breaker.configuration.errors import nearest
 from breaker.configuration.lookup import value_of
+from breaker.configuration.platform_names import is_platform_name
 from breaker.configuration.references import unresolved
 from processing.connection_strings import ConnectionStringError, StorageConnection
 from processing.endpoints import EndpointError, account_of, is_account
@@ -191,7 +192,9 @@ def _check_names(settings: Mapping[str, str]) -> None:
     """Refuse a mistyped name, which would leave the data in the host's account."""
     known = [APP, *(f"{APP}__{part}" for part in _PARTS)]
     for name in settings:
-        if name.lower().startswith(APP.lower()) and name not in known:
+        if name in known or is_platform_name(name, settings[name]):
+            continue
+        if name.lower().startswith(APP.lower()):
             raise SettingsError(f"unknown setting {name}: did you mean {nearest(name, known)}?")
 
 

@@ -123,7 +123,7 @@ class ListenerFactory:
 
     def _hosts_container(self, function: Function) -> ContainerClient | None:
         """Return the container that hosts share; None without storage."""
-        if not self.settings.values.get("AzureWebJobsStorage"):
+        if not self.settings.value("AzureWebJobsStorage"):
             return None
         if self._hosts is None:
             storage = self.settings.storage("AzureWebJobsStorage", f"function {function.name!r}")

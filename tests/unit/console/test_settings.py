@@ -26,16 +26,6 @@ def test_invalid_setting_is_refused(setting: str, value: str, message: str) -> N
         ConsoleSettings.from_mapping({"CONSOLE_TOKEN": TOKEN, f"CONSOLE_{setting}": value})
 
 
-@pytest.mark.parametrize("value", ["", "  ", " , "])
-def test_empty_list_of_callback_hosts_is_refused(value: str) -> None:
-    """An operator who empties the list must not get the default list."""
-    with pytest.raises(ConsoleSettingsError) as raised:
-        ConsoleSettings.from_mapping({"CONSOLE_TOKEN": TOKEN, "Console_callback_hosts": value})
-    assert str(raised.value).lower() == (
-        "console_callback_hosts is empty: it takes host names or *.domain, with commas"
-    )
-
-
 def test_settings_behind_a_load_balancer() -> None:
     """Origins are converted to lower case, and proxy addresses stay unchanged."""
     settings = ConsoleSettings.from_mapping(

@@ -178,7 +178,6 @@ def test_wrong_encoding_and_deep_nesting_are_refused(tmp_path: Path) -> None:
         ({"Values": None}, 'has no object "Values"'),
         ({"Values": []}, 'has no object "Values"'),
         ({"IsEncrypted": True, "Values": {}}, "is encrypted"),
-        ({"Values": {"A": None}}, "A is null: it takes a string"),
         ({"Values": {"A": {"hush": "hush"}}}, "A is an object: it takes a string"),
         ({"Values": {"A": ["hush"]}}, "A is an array: it takes a string"),
     ],
@@ -201,6 +200,22 @@ def test_only_the_local_host_accepts_a_settings_file_without_values(tmp_path: Pa
     assert environment == {}
     with pytest.raises(ConfigurationError, match='has no object "Values"'):
         read_local_settings(file)
+
+
+def test_null_is_not_set(tmp_path: Path) -> None:
+    """Core Tools skips such a setting."""
+    file = tmp_path / "local.settings.json"
+    file.write_text('{"Values": {"A": null, "B": ""}}')
+    assert read_local_settings(file) == {"B": ""}
+
+
+def test_empty_variable_does_not_hide_the_value_of_the_file(tmp_path: Path) -> None:
+    """As with Core Tools, only a variable with a value wins."""
+    file = tmp_path / "local.settings.json"
+    file.write_text('{"Values": {"A": "1", "B": "2"}}')
+    environment = {"A": "", "B": "3"}
+    load_settings_file(file, environment)
+    assert environment == {"A": "1", "B": "3"}
 
 
 def test_constants_of_json_become_texts(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ import pytest
 from breaker import BreakerSettings, SettingsError
 from breaker.configuration.errors import ConfigurationError
 from breaker.configuration.fields import Bounds
+from breaker.configuration.lookup import bare
 from breaker.configuration.platform_names import is_platform_name
 from breaker.configuration.settings import Settings
 from console.errors import ConsoleSettingsError
@@ -95,7 +96,7 @@ def value_of(settings: Any, name: str) -> Any:
 
 def test_empty_text_means_the_default(prefix: Prefix) -> None:
     names = (prefix.whole, prefix.number, prefix.text, prefix.flag, prefix.choice, prefix.parts)
-    for blank in ("", "   ", "\t\n"):
+    for blank in ("", "   ", "\t\n", '""', " '' ", '" "'):
         assert prefix.read(**{name: blank for name in names if name}) == prefix.read()
 
 
@@ -115,6 +116,35 @@ def test_values_are_stripped(prefix: Prefix) -> None:
             "a.x",
             "b.y",
         )
+
+
+@pytest.mark.parametrize("blank", ["", " ", ",", " , ,", '"",'])
+def test_list_without_parts_means_the_default(blank: str) -> None:
+    """Also for the one list whose default has parts."""
+    settings = ConsoleSettings.from_mapping(
+        {"CONSOLE_TOKEN": TOKEN, "CONSOLE_CALLBACK_HOSTS": blank, "CONSOLE_PROXIES": blank}
+    )
+    assert settings == ConsoleSettings(TOKEN)
+    assert settings.callback_hosts == ("127.0.0.1", "localhost")
+
+
+@pytest.mark.parametrize("padded", [" {}", "{}\n", "{}\r\n", '"{}"', "'{}'", ' " {}" \n', "\t{} "])
+def test_blanks_and_quotes_around_a_value_are_ignored(prefix: Prefix, padded: str) -> None:
+    values = {prefix.whole: "7", prefix.number: "2.5", prefix.text: "a b", prefix.flag: "on"}
+    values |= {prefix.choice: "".join(prefix.choices[1:]), prefix.parts: "a.x,b.y"}
+    values = {name: text for name, text in values.items() if name}
+    found = prefix.read(**{name: padded.format(text) for name, text in values.items()})
+    assert found == prefix.read(**values)
+    if prefix.parts:
+        parts = ",".join(padded.format(part) for part in ("a.x", "b.y"))
+        assert value_of(prefix.read(**{prefix.parts: parts}), prefix.parts) == ("a.x", "b.y")
+
+
+@pytest.mark.parametrize(
+    "text", ['"', "'", "\"'", '"a', "a'", '"a" or "b"', "it's", '""a""', 'a"b']
+)
+def test_quotes_within_a_value_are_kept(text: str) -> None:
+    assert bare(f" {text}\n") == text
 
 
 def test_names_are_not_case_sensitive(prefix: Prefix) -> None:
@@ -199,6 +229,13 @@ def test_names_similar_to_platform_names_are_refused(prefix: Prefix, name: str) 
         prefix.read(**{name: "1"})
 
 
+@pytest.mark.parametrize("value", ["8080", "", "true", "10.0.0.1:80", "http://10.0.0.1:80"])
+def test_port_that_an_operator_sets_is_refused(prefix: Prefix, value: str) -> None:
+    """Kubernetes gives a variable of this name an address such as tcp://10.0.0.1:80."""
+    with pytest.raises(prefix.error, match=f"unknown setting {prefix.kind.PREFIX}PORT"):
+        prefix.read(PORT=value)
+
+
 @dataclass(frozen=True, slots=True)
 class Server(Settings):
     PREFIX: ClassVar[str] = "SERVER_"
@@ -207,7 +244,7 @@ class Server(Settings):
 
 
 def test_field_with_platform_name_is_read() -> None:
-    assert is_platform_name("SERVER_PORT")
+    assert is_platform_name("SERVER_PORT", "tcp://10.0.0.1:80")
     assert Server.from_mapping({"SERVER_PORT": "81", "SERVER_SERVICE_PORT": "82"}).port == 81
 
 

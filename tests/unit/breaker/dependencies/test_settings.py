@@ -82,7 +82,14 @@ def test_invalid_setting_is_refused_by_name(name: str, value: str, says: str) ->
 
 def test_setting_of_the_platform_is_ignored() -> None:
     """A Kubernetes service named `dependency-x` gives each pod such variables."""
-    assert not read(DEPENDENCY_X_SERVICE_HOST="10.0.0.1", DEPENDENCY_X_PORT="1").overrides
+    links = {"DEPENDENCY_X_SERVICE_HOST": "10.0.0.1", "DEPENDENCY_X_PORT": "tcp://10.0.0.1:80"}
+    assert not read(**links).overrides
+
+
+def test_field_wins_over_a_name_of_the_platform() -> None:
+    """A dependency may be named as a service's port."""
+    settings = read(DEPENDENCY_PAY_SERVICE_PORT_BREAK_SECONDS="7")
+    assert settings.of("pay-service-port").break_seconds == 7
 
 
 def test_tool_judges_no_standstill_of_any_dependency() -> None:

@@ -32,6 +32,12 @@ def own(**parts: str) -> dict[str, str]:
     return HOST | {f"BreakwaterStorage__{part}": value for part, value in parts.items()}
 
 
+def test_service_link_is_no_setting() -> None:
+    """A Kubernetes service may be named as the account."""
+    links = {"BREAKWATERSTORAGE_SERVICE_HOST": "10.0.0.1", "BREAKWATERSTORAGE_PORT_80_TCP": "x"}
+    assert read(HOST | links) == read(HOST)
+
+
 @pytest.mark.parametrize("setting", ["AzureWebJobsStorage", "BreakwaterStorage"])
 @pytest.mark.parametrize(
     ("form", "expected"),
