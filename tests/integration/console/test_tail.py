@@ -88,7 +88,7 @@ async def shows(server: EventHubsServer, shown: Shown, *partitions: str) -> None
         latest = {each["partition"]: each["sequence_number"] for each in shown.samples}
         return all(latest.get(each, -1) >= number for each, number in numbers.items())
 
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(20):
         while not are_shown():
             await shown.changed(0.1)
             for partition in partitions:
@@ -130,4 +130,4 @@ async def test_instance_that_is_not_the_reader_ends_its_tail(server: EventHubsSe
         shown.error = NotReaderError("another instance")
         server.namespace.hub(HUB).publish(DATA_BODY, 0, 0)
         with pytest.raises(NotReaderError):
-            await asyncio.wait_for(task, 60)
+            await asyncio.wait_for(task, 20)
