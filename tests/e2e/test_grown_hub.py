@@ -123,10 +123,10 @@ async def test_keys_that_are_redriven_first_stay_in_order(tmp_path: Path) -> Non
             assert "partitions" not in await warnings(stack)
 
             await grow(endpoints)
-            while "3 keys wait since before the change" not in (told := await warnings(stack)):
+            while "3 keys wait since before the change" not in (notes := await warnings(stack)):
                 await asyncio.sleep(0.2)
-        assert f"the hub has {AFTER} partitions and had {BEFORE} until " in told
-        assert all(f"{key_hash(key)} in partition " in told for key in PARKED)
+        assert f"the hub has {AFTER} partitions and had {BEFORE} until " in notes
+        assert all(f"{key_hash(key)} in partition " in notes for key in PARKED)
         _, note = await parked(endpoints)
         assert all(f"{key!r} in partition " in note for key in PARKED)
         for plan in (("redrive",), ("rewind", "--all", "--to-start")):

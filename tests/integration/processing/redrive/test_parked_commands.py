@@ -116,7 +116,7 @@ async def test_first_unfinished_event_is_named_to_its_owner(site: Site) -> None:
 
 
 async def test_list_names_the_keys_that_wait_since_before_the_hub_grew(site: Site) -> None:
-    """So does the plan of a redrive; a key that waits since then is not named."""
+    """The plan of a redrive names them, and neither names a key that waits since then."""
     changes = site.wiring.hub_changes()
     await changes.observe(1, 2)
     claim = await site.parking.claim(site.source)
