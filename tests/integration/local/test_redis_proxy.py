@@ -100,13 +100,17 @@ async def test_new_connections_are_muted_too_on_request(proxy: SwitchingProxy) -
     proxy.mutes_new = True
     reader, writer = await asyncio.open_connection("127.0.0.1", proxy.port)
     writer.write(b"PING\r\n")
+    async with asyncio.timeout(HANG_SECONDS):
+        while not proxy.connections:
+            await asyncio.sleep(0)
     proxy.mutes_new = False
+    answer = asyncio.create_task(reader.readline())
     async with new_client(proxy) as other:
         assert await other.ping()
-    assert not reader.at_eof()
+    assert not answer.done()
     proxy.cut()
     with pytest.raises(ConnectionResetError):
-        await reader.read()
+        await answer
     writer.close()
 
 
