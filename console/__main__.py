@@ -27,6 +27,7 @@ from console.reader.vitals import RedisVitals
 from console.server import configure
 from console.settings import ConsoleSettings
 from processing.circuit_wiring import CircuitWiring
+from processing.settings import ProcessingSettings
 from processing.site.watch import SiteWatch
 
 
@@ -34,8 +35,11 @@ def compose(values: Mapping[str, str], settings: ConsoleSettings) -> Starlette:
     """Return the console over Redis that the settings describe; the console connects on first use.
 
     Raises:
-        SettingsError: a setting of the circuit is missing or invalid.
+        SettingsError: a setting of the circuit is missing or invalid, or one of the function app's
+            settings is invalid. Without the settings of hub and storage the console shows the
+            circuit alone.
     """
+    ProcessingSettings.from_mapping(values)  # for redrives
     opened = AsyncExitStack()
     wiring = CircuitWiring(values, opened)
     publisher = wiring.publisher()

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
+from ipaddress import ip_network
 from typing import Annotated, ClassVar
 
 from breaker.configuration.errors import ConfigurationError
 from breaker.configuration.fields import Bounds, Each, MinLength, Secret
+from breaker.configuration.hosts import is_host
 from breaker.configuration.settings import Settings
 from console.errors import ConsoleSettingsError
 from console.origins import Origin
+from processing.names import group_name
+
+_TOKEN = re.compile(r"[ -~]+")
 
 
 def _origin(text: str) -> str:
@@ -19,7 +25,21 @@ def _origin(text: str) -> str:
         raise ValueError("https://host[:port]") from None
 
 
-type _LowerCase = Annotated[tuple[str, ...], Each(str.lower)]
+def _callback_host(text: str) -> str:
+    host = text.lower()
+    if not is_host(host.removeprefix("*.")):
+        raise ValueError("host names or *.domain")
+    return host
+
+
+def _proxy(text: str) -> str:
+    try:
+        # uvicorn compares another text with the address of a caller, which it never equals.
+        if text != "*":
+            ip_network(text)
+    except ValueError:
+        raise ValueError("IP addresses or networks such as 10.0.0.0/8") from None
+    return text
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,12 +66,31 @@ class ConsoleSettings(Settings):
     ERROR: ClassVar[type[ConfigurationError]] = ConsoleSettingsError
 
     token: Annotated[str, Secret(), MinLength(16)] = field(repr=False)
-    callback_hosts: _LowerCase = ("127.0.0.1", "localhost")
+    callback_hosts: Annotated[tuple[str, ...], Each(_callback_host)] = ("127.0.0.1", "localhost")
     delivery_seconds: Annotated[float, Bounds(0.1, 3_600)] = 5.0
     repeat_seconds: Annotated[float, Bounds(0, 86_400)] = 120.0
     origins: Annotated[tuple[str, ...], Each(_origin)] = ()
-    proxies: _LowerCase = ()
+    proxies: Annotated[tuple[str, ...], Each(_proxy)] = ()
     easy_auth: bool = False
     consumer_group: str = "console"
     lease_seconds: Annotated[float, Bounds(1, 3_600)] = 120.0
     sockets_max: Annotated[int, Bounds(1, 100_000)] = 2_000
+
+    def check_together(self) -> None:
+        """Check the token's characters, the consumer group, and that `*` is the only proxy."""
+        if not _TOKEN.fullmatch(self.token):
+            raise ConsoleSettingsError(
+                "CONSOLE_TOKEN has a character that a header cannot have: it takes at least 16 "
+                "printable ASCII characters"
+            )
+        try:
+            group_name(self.consumer_group)
+        except ValueError as error:
+            raise ConsoleSettingsError(
+                f"CONSOLE_CONSUMER_GROUP is {self.consumer_group!r:.100}: it takes {error}"
+            ) from None
+        if "*" in self.proxies and len(self.proxies) > 1:
+            raise ConsoleSettingsError(
+                "CONSOLE_PROXIES has '*' and addresses: it takes '*', which trusts all, or IP "
+                "addresses or networks such as 10.0.0.0/8, with commas"
+            )

@@ -23,9 +23,9 @@ from breaker import (
     SettingsError,
 )
 from breaker.alerts.base import AlertPublisher
-from breaker.configuration.errors import ConfigurationError
 from breaker.configuration.lookup import value_of
 from breaker.stores.redis import Client, connect
+from processing.errors import MissingSettingError
 from processing.identity import digest
 from processing.settings import ConnectionSettings
 
@@ -157,7 +157,11 @@ class CircuitWiring:
 
     @cached_property
     def app(self) -> str:
-        """The digest of the app's identity; "" if the settings do not name hub and storage."""
+        """The digest of the app's identity; "" if the settings do not name hub and storage.
+
+        Raises:
+            processing.errors.SettingsError: a setting of hub or storage is unusable.
+        """
         found = self._named
         return "" if found is None else found.identity.digest
 
@@ -166,6 +170,9 @@ class CircuitWiring:
         """Sixteen digits that name the poison queue; "" if the settings lack hub or storage.
 
         Several apps may have one poison queue.
+
+        Raises:
+            processing.errors.SettingsError: a setting of hub or storage is unusable.
         """
         found = self._named
         return "" if found is None else digest(f"{found.app_storage.queue}/{found.poison_queue}")
@@ -174,8 +181,8 @@ class CircuitWiring:
     def _named(self) -> ConnectionSettings | None:
         try:
             return ConnectionSettings.from_mapping(self._settings)
-        except ConfigurationError:
-            return None
+        except MissingSettingError:
+            return None  # a console of the circuit alone
 
     def _operator_credential(self) -> AsyncTokenCredential:
         """Return the managed identity on Azure, and elsewhere the operator's own login."""
