@@ -26,7 +26,7 @@ from processing.bootstrap import Application
 from processing.circuit_wiring import CircuitWiring
 from processing.settings import ConnectionSettings, ProcessingSettings
 
-HUB = "Endpoint=sb://h.servicebus.windows.net;SharedAccessKeyName=n;SharedAccessKey=aHVzaA=="
+HUB = "Endpoint=sb://h.servicebus.windows.net/;SharedAccessKeyName=n;SharedAccessKey=aHVzaA=="
 STORAGE = "DefaultEndpointsProtocol=https;AccountName=data;AccountKey=aHVzaA=="
 TOKEN = "a-token-of-32-characters-for-test"
 VALUES = {

@@ -78,7 +78,7 @@ PREFIXES = (
         most=3_600,
         text="CONSUMER_GROUP",
         flag="EASY_AUTH",
-        parts="PROXIES",
+        parts="CALLBACK_HOSTS",
         required={"CONSOLE_TOKEN": TOKEN},
     ),
 )
@@ -104,7 +104,7 @@ def test_values_are_stripped(prefix: Prefix) -> None:
     assert value_of(prefix.read(**{prefix.whole: " 7\n"}), prefix.whole) == 7
     assert value_of(prefix.read(**{prefix.number: " 2.5 "}), prefix.number) == 2.5
     if prefix.text:
-        assert value_of(prefix.read(**{prefix.text: " a b "}), prefix.text) == "a b"
+        assert value_of(prefix.read(**{prefix.text: " a-b "}), prefix.text) == "a-b"
     if prefix.flag:
         assert value_of(prefix.read(**{prefix.flag: " On "}), prefix.flag) is True
         assert value_of(prefix.read(**{prefix.flag: "0"}), prefix.flag) is False
@@ -130,7 +130,7 @@ def test_list_without_parts_means_the_default(blank: str) -> None:
 
 @pytest.mark.parametrize("padded", [" {}", "{}\n", "{}\r\n", '"{}"', "'{}'", ' " {}" \n', "\t{} "])
 def test_blanks_and_quotes_around_a_value_are_ignored(prefix: Prefix, padded: str) -> None:
-    values = {prefix.whole: "7", prefix.number: "2.5", prefix.text: "a b", prefix.flag: "on"}
+    values = {prefix.whole: "7", prefix.number: "2.5", prefix.text: "a-b", prefix.flag: "on"}
     values |= {prefix.choice: "".join(prefix.choices[1:]), prefix.parts: "a.x,b.y"}
     values = {name: text for name, text in values.items() if name}
     found = prefix.read(**{name: padded.format(text) for name, text in values.items()})
