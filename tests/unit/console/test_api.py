@@ -160,7 +160,7 @@ async def test_an_approval_needs_a_name(console: httpx.AsyncClient, by: object) 
     ("settings", "message"),
     [
         ({"CONSOLE_TOKEN": ""}, "CONSOLE_TOKEN is missing"),
-        ({"CONSOLE_TOKEN": TOKEN, "CONSOLE_CALLBACK_HOSTS": " , "}, "HOSTS is empty"),
+        ({"CONSOLE_TOKEN": TOKEN, "CONSOLE_CALLBACK_HOSTS": "https://h"}, "it takes host names"),
         ({"CONSOLE_TOKEN": TOKEN, "CONSOLE_DELIVERY_SECONDS": "soon"}, "SECONDS is 'soon'"),
         ({"CONSOLE_TOKEN": TOKEN, "CONSOLE_DELIVERY_SECONDS": "0"}, "from 0.1 to 3600"),
     ],
