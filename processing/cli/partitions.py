@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
 from processing.cli.output import printable, table
@@ -33,10 +34,14 @@ def add(commands: argparse._SubParsersAction, common: argparse.ArgumentParser) -
 
 
 async def run(settings: Mapping[str, str], arguments: argparse.Namespace) -> int:
-    """Print the partitions; return 1 if the hub was recreated and a partition must be rewound."""
+    """Print the partitions.
+
+    Returns:
+        0; 1 if the hub was recreated and a partition must be rewound, or a partition is unread.
+    """
     async with open_lag(settings) as opened:
-        lags = await opened.reader.read()
-        hub = opened.hub
+        reading = await opened.reader.read()
+        hub, lags = opened.hub, reading.partitions
     now_ms = time.time_ns() // 1_000_000
     if arguments.json:
         for each in lags:
@@ -46,7 +51,9 @@ async def run(settings: Mapping[str, str], arguments: argparse.Namespace) -> int
         print(table(HEADINGS, [_row(each, now_ms) for each in lags]))
         for text in _notes(hub, lags, now_ms):
             print(printable(text))
-    return 1 if any(each.recreated for each in lags) else 0
+    for problem in reading.problems:
+        print(f"processing: {printable(problem)}", file=sys.stderr)
+    return 1 if reading.unread or any(each.recreated for each in lags) else 0
 
 
 def _row(lag: PartitionLag, now_ms: int) -> tuple[object, ...]:
@@ -62,7 +69,7 @@ def _row(lag: PartitionLag, now_ms: int) -> tuple[object, ...]:
     )
 
 
-def _notes(hub: str, lags: list[PartitionLag], now_ms: int) -> list[str]:
+def _notes(hub: str, lags: Sequence[PartitionLag], now_ms: int) -> list[str]:
     recreated = [
         f"Partition {each.partition}: {recreated_reason(each)}. "
         f"{todo(Why.RECREATED, each.partition)}"

@@ -134,16 +134,17 @@ class Survey:
         self._keys_until = 0.0  # by the clock of the circuit's store
 
     async def look(self, own: Sequence[PartitionState] = (), *, instance: str = "") -> Sighting:
-        """Survey all partitions.
+        """Survey all partitions; one that cannot be read is a problem and hides no other one.
 
         Args:
             own: the states of this instance, which are fresher than its last report.
             instance: the name of this instance.
 
         Raises:
-            StorageUnavailableError: the hub or Redis did not answer.
+            StorageUnavailableError: the hub or Redis did not answer for any partition.
         """
-        lags = await self._lag.read()
+        reading = await self._lag.read()
+        lags = reading.partitions
         held = self._held()
         found = [each for each in await self._fleet.reports() if each.instance != instance]
         reports: defaultdict[str, list[PartitionState]] = defaultdict(list)
@@ -178,18 +179,23 @@ class Survey:
             if state is not None
             and not (state.why is Why.NOT_HANDED_OVER and await self._is_passed(lag))
         ]
+        # Only the instances know the states of partitions that could not be read.
+        unread = [worst(reports[each]) for each in reading.unread]
+        states += [each for each in unread if each is not None]
         states += await self._deferred(lags)
         deferred = sum(each.deferred for each in lags)
         stopped = deferred > 0 and await self._replays_stopped()
         changes = await self._changes.observe(
-            self._created.created_ms, len(lags), recreated=any(each.recreated for each in lags)
+            self._created.created_ms,
+            reading.count,
+            recreated=any(each.recreated for each in lags),
         )
         now_ms = self._now_ms()
         moved = await self._moved.text(changes, lags, now_ms)
         return Sighting(
-            tuple(lags),
+            lags,
             tuple(each for each in states if each.state is not State.OK),
-            (replays_have_stopped(deferred),) if stopped else (),
+            (*([replays_have_stopped(deferred)] if stopped else []), *reading.problems),
             dependency_states(self._dependencies(), await self._waiting.count(lags)),
             stopped,
             tuple(expired_problems(self._identity.hub, lags, now_ms)),

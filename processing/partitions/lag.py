@@ -8,8 +8,8 @@ lag: the events that expired before they were handled, and whether the hub was r
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 
 from azure.eventhub.aio import EventHubConsumerClient
 
@@ -63,6 +63,29 @@ class PartitionLag:
         return self.lag - self.parked
 
 
+@dataclass(frozen=True, slots=True)
+class LagReading:
+    """The lag of a hub's partitions.
+
+    Attributes:
+        partitions: the lag of each partition that was read, in the order of the hub.
+        unread: the reason for each partition that could not be read, by its id.
+    """
+
+    partitions: tuple[PartitionLag, ...]
+    unread: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def count(self) -> int:
+        """The hub's number of partitions."""
+        return len(self.partitions) + len(self.unread)
+
+    @property
+    def problems(self) -> list[str]:
+        """One text for each partition that could not be read."""
+        return [f"partition {name} cannot be read: {why}" for name, why in self.unread.items()]
+
+
 type ReadCheckpoint = Callable[[str], Awaitable[Checkpoint | None]]
 """Function that returns a partition's checkpoint; None: there is none."""
 
@@ -103,31 +126,46 @@ class LagReader:
         self._checkpoint = checkpoint
         self._created = created
 
-    async def read(self) -> list[PartitionLag]:
-        """Return the lag of all partitions, in the order of the hub's partition ids.
+    async def read(self) -> LagReading:
+        """Return the lag of the partitions; a partition that cannot be read hides no other one.
 
         Raises:
-            StorageUnavailableError: the hub or Redis did not answer.
+            StorageUnavailableError: the hub or Redis did not answer for any partition.
         """
         hub = await self._positions.describe()
         sources = [Source(self._identity, each) for each in hub.partitions]
         # The progress is read before the hub: an event that is enqueued and finished between the
         # two reads must not look like the event of an earlier hub.
-        known = await asyncio.gather(*map(self._progress.load, sources))
+        loads = await asyncio.gather(*map(self._progress.load, sources), return_exceptions=True)
+        known = [each for each in loads if isinstance(each, Progress)]
         if any(is_other_hub(each, hub.created_ms) for each in known):
             hub = await self._positions.describe()  # the progress may be newer than the answer
         if self._created is not None:
             self._created.note(hub.created_ms)
-        return list(
-            await asyncio.gather(
-                *(
-                    self._partition(source, progress, hub.created_ms)
-                    for source, progress in zip(sources, known, strict=True)
-                )
-            )
+        found = await asyncio.gather(
+            *(
+                self._partition(source, progress, hub.created_ms)
+                for source, progress in zip(sources, loads, strict=True)
+            ),
+            return_exceptions=True,
         )
+        unread: dict[str, str] = {}
+        for source, each in zip(sources, found, strict=True):
+            if not isinstance(each, BaseException):
+                continue
+            if not isinstance(each, Exception):
+                raise each
+            expected = isinstance(each, StorageUnavailableError)
+            unread[source.partition] = f"{each}" if expected else f"{type(each).__name__}: {each}"
+        if unread and len(unread) == len(sources):
+            raise StorageUnavailableError(next(iter(unread.values())))
+        return LagReading(tuple(each for each in found if isinstance(each, PartitionLag)), unread)
 
-    async def _partition(self, source: Source, progress: Progress, created_ms: int) -> PartitionLag:
+    async def _partition(
+        self, source: Source, progress: Progress | BaseException, created_ms: int
+    ) -> PartitionLag:
+        if isinstance(progress, BaseException):
+            raise progress
         hub = await self._positions.range(source.partition)
         lists = PartitionLists()
         if self._parking is not None:

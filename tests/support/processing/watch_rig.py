@@ -50,6 +50,7 @@ class Hub:
     last = 9
 
     created = datetime.fromtimestamp(0.001, UTC)
+    broken: frozenset[str] = frozenset()
 
     async def get_eventhub_properties(self) -> dict[str, Any]:
         self.described += 1
@@ -58,6 +59,8 @@ class Hub:
         return {"created_at": self.created, "partition_ids": self.partitions}
 
     async def get_partition_properties(self, partition: str) -> dict[str, Any]:
+        if partition in self.broken:
+            raise ConnectError(f"no answer for {partition}")
         return {
             "is_empty": partition == "1" or self.first > self.last,
             "beginning_sequence_number": self.first,

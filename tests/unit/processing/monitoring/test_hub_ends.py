@@ -17,7 +17,7 @@ from processing.monitoring.reasons import Why
 from processing.monitoring.telemetry import key_hash
 from processing.parking.event import position_of
 from processing.parking.store import WritingAs
-from processing.progress.store import Mark
+from processing.progress.store import Mark, Progress
 from tests.support.processing.events import IDENTITY, SOURCE, event
 from tests.support.processing.watch_rig import WatchRig
 
@@ -249,3 +249,33 @@ async def test_many_waiting_keys_are_read_once_a_minute(rig: WatchRig) -> None:
     rig.clock.advance(60)
     (later,) = (await rig.health.report()).warnings
     assert "503 keys wait" in later
+
+
+async def test_partition_that_cannot_be_read_hides_no_other_one(rig: WatchRig) -> None:
+    """Neither their lag nor their stall; and the hub's number of partitions is not another one."""
+    for partition, handled in (("0", 8), ("1", 9), ("2", 9)):
+        await rig.progress.commit(Source(IDENTITY, partition), 0, Mark(handled, 1), [])
+    assert (await rig.health.report()).status == "ok"
+    rig.hub.broken = frozenset({"2"})
+    report = await rig.health.report()
+    assert report.problems == ("partition 2 cannot be read: event hub: no answer for 2",)
+    assert [(each.partition, each.lag) for each in report.partitions] == [("0", 1), ("1", 0)]
+    assert (report.status, report.warnings) == ("degraded", ())
+    rows = (await rig.table.table())["rows"]
+    assert [each["partition"] for each in rows] == ["0", "1"]
+    rig.hub.broken = frozenset({"0", "1", "2"})
+    assert (await rig.health.report()).problems == ("event hub: no answer for 0",)
+
+
+async def test_odd_progress_of_a_partition_hides_no_other_one(rig: WatchRig) -> None:
+    load = rig.progress.load
+
+    async def odd(source: Source) -> Progress:
+        if source.partition == "1":
+            raise KeyError("watermark")
+        return await load(source)
+
+    rig.progress.load = odd  # type: ignore[method-assign]
+    report = await rig.health.report()
+    assert report.problems == ("partition 1 cannot be read: KeyError: 'watermark'",)
+    assert [each.partition for each in report.partitions] == ["0", "2"]

@@ -89,7 +89,7 @@ class Reading:
             checkpoint=self.read_checkpoint,
             created=self.created,
         )
-        (found,) = await reader.read()
+        (found,) = (await reader.read()).partitions
         return found
 
     async def ask(self) -> int:
@@ -220,7 +220,7 @@ async def test_event_that_is_finished_during_the_reading_is_no_recreated_hub(
     reader = LagReader(client, reading.progress, IDENTITY)
     await finish(reading, 9)
     for _ in range(3):
-        (found,) = await reader.read()
+        (found,) = (await reader.read()).partitions
         assert not found.recreated
     assert hub.last == 12
 
