@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 
 from azure.eventhub.aio import EventHubConsumerClient
 
-from breaker import CircuitBreaker
+from breaker import CircuitBreaker, StoreUnavailableError
 from breaker.stores.redis import FAILURES, Client, log_in
 from processing.circuit_wiring import instance_name, without_judging
 from processing.errors import StorageUnavailableError
@@ -45,6 +45,7 @@ class PoisonStorage:
     Attributes:
         own: the app; the queue may also have messages of other apps.
         comparison: compares the index with the queue if that is due.
+        runs: the running redrives.
     """
 
     reader: PoisonReader
@@ -52,6 +53,7 @@ class PoisonStorage:
     own: Identity
     index: PoisonIndex
     comparison: Comparison
+    runs: RedriveRuns = field(default_factory=lambda: RedriveRuns(MemoryRunStore()))
 
 
 @asynccontextmanager
@@ -63,12 +65,15 @@ async def open_poison(settings: Mapping[str, str]) -> AsyncIterator[PoisonStorag
     """
     async with AsyncExitStack() as opened:
         wiring = Wiring(settings, opened)
+        with suppress(StoreUnavailableError):  # the queue can be read without its index
+            await log_in(wiring.redis)
         yield PoisonStorage(
             await wiring.poison_reader(),
             await wiring.claims(),
             wiring.connections.identity,
             wiring.poison_index(),
             await wiring.comparison(),
+            wiring.redrive_runs(),
         )
 
 

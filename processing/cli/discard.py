@@ -50,6 +50,7 @@ async def run(settings: Mapping[str, str], arguments: argparse.Namespace) -> int
             own=storage.own,
             by=arguments.by,
             reason=arguments.reason,
+            index=storage.index,
         )
     message = decision.message
     bar = Bar("replayed")

@@ -6,16 +6,16 @@ import argparse
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-from processing.cli import discard
-from processing.cli.output import EXAMPLE_IDS, show_key, table
+from processing.cli import discard, poison_list
+from processing.cli.output import EXAMPLE_IDS
+from processing.cli.poison_list import fields_of
 from processing.formats import json_text
 from processing.operations import open_poison
-from processing.poison.claim_checks import BodyState, first_with_body, states
+from processing.poison.claim_checks import BodyState, first_with_body
+from processing.poison.finding import find_by_index
 from processing.poison.message import PoisonMessage
 from processing.poison.other_apps import is_own
-from processing.poison.queue import browse, find_copies
 
 
 def add(commands: argparse._SubParsersAction, common: argparse.ArgumentParser) -> None:  # type: ignore[type-arg]
@@ -24,9 +24,7 @@ def add(commands: argparse._SubParsersAction, common: argparse.ArgumentParser) -
         "poison", help="list, show or discard messages of the poison queue"
     )
     acts = poison.add_subparsers(dest="act", required=True)
-    listing = acts.add_parser("list", parents=[common], help="list poison messages, oldest first")
-    listing.add_argument("--json", action="store_true", help="print one JSON object per line")
-    listing.set_defaults(run=run_list)
+    poison_list.add(acts, common)
     show = acts.add_parser("show", parents=[common], help="print one complete message as JSON")
     show.add_argument(
         "id",
@@ -40,41 +38,6 @@ def add(commands: argparse._SubParsersAction, common: argparse.ArgumentParser) -
     discard.add(acts, common)
 
 
-async def run_list(settings: Mapping[str, str], arguments: argparse.Namespace) -> int:
-    """List poison messages, without their bodies; the column `app` shows whose they are."""
-    async with open_poison(settings) as storage:
-        messages = await browse(storage.reader)
-        bodies = await states(messages, storage.claims, storage.own)
-    if arguments.json:
-        for message, state in zip(messages, bodies, strict=True):
-            whose = {"app": message.source.identity.app, "own": is_own(message, storage.own)}
-            print(json_text.dumps(_without_body(message) | {"body_state": state} | whose))
-        return 0
-    several = not all(is_own(message, storage.own) for message in messages)
-    rows = [
-        (
-            message.id,
-            show_key(message.key),
-            message.last_attempt_time[:19],
-            message.attempts,
-            message.redrives,
-            "yes" if message.parked else "no",
-            state,
-            message.error.type.rpartition(".")[2],
-            message.error.message,
-            *([message.source.identity.app] if several else []),
-        )
-        for message, state in zip(messages, bodies, strict=True)
-    ]
-    headings = (
-        *("id", "key", "last attempt", "attempts", "redrives", "parked", "body"),
-        *("error", "message"),
-        *(["app"] if several else []),
-    )
-    print(table(headings, rows) if rows else "No poison messages")
-    return 0
-
-
 async def run_show(settings: Mapping[str, str], arguments: argparse.Namespace) -> int:
     """Print one complete message, or write its body to a file.
 
@@ -82,7 +45,9 @@ async def run_show(settings: Mapping[str, str], arguments: argparse.Namespace) -
         0, or 1 if the body is lost or stored by another app.
     """
     async with open_poison(settings) as storage:
-        copies = await find_copies(storage.reader, arguments.id, storage.own, to_read=True)
+        copies = await find_by_index(
+            *(storage.reader, storage.index, arguments.id, storage.own), to_read=True
+        )
         message = copies[0]
         if not is_own(message, storage.own):
             print(f"processing: {_whose(message)}", file=sys.stderr)
@@ -101,7 +66,7 @@ async def run_show(settings: Mapping[str, str], arguments: argparse.Namespace) -
         return 0
     payload = message.payload
     arguments.body.write_bytes(payload)
-    print(json_text.dumps(_without_body(message), indent=2))
+    print(json_text.dumps(fields_of(message), indent=2))
     print(f"{len(payload):,} bytes written to {arguments.body}", file=sys.stderr)
     return 0
 
@@ -111,9 +76,3 @@ def _whose(message: PoisonMessage) -> str:
     if message.claim_check is None:
         return text
     return f"{text}, which stores the body; show it with the settings of that app"
-
-
-def _without_body(message: PoisonMessage) -> dict[str, Any]:
-    found = message.to_dict()
-    del found["body"]
-    return found

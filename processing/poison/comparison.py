@@ -25,13 +25,15 @@ from processing.poison.side_by_side import AT_ONCE, side_by_side
 
 logger = logging.getLogger(__name__)
 
-FIRST_HOLD_SECONDS = 30.0
+FIRST_HOLD_SECONDS = 10.0
 """Visibility timeout of a message while the speed of reading is unknown."""
 MARGIN_SECONDS = 10.0
 MARGIN = 1.2
 MOST_HOLD_SECONDS = 600.0
-GIVE_UP_SECONDS = 1.2
-"""Time in which an interrupted comparison puts messages back."""
+ANSWER_SECONDS = 0.5
+"""Time in which an interrupted comparison waits for the messages that it has asked for."""
+GIVE_UP_SECONDS = 1.0
+"""Time in which it puts messages back."""
 WAIT_SECONDS = 0.5
 MOST_REPEATS = 3 * AT_ONCE
 """Number of successive pages without a new message after which the whole queue was seen."""
@@ -54,6 +56,14 @@ class Compared:
         """The number of messages that the index does not know, except the held ones."""
         return max(0, self.count - self.state.total)
 
+    @property
+    def gone(self) -> int:
+        """The number of messages that the queue does not have any more; never too high.
+
+        The service may count messages that have just been deleted.
+        """
+        return max(0, self.state.total - self.count)
+
 
 class Comparison:
     """Compares the index with the queue, if that is due.
@@ -73,6 +83,10 @@ class Comparison:
         self._index = index
         self._readers = readers
         self._own = own
+
+    def into(self, index: PoisonIndex) -> Comparison:
+        """Return a comparison of another index with the same queue."""
+        return Comparison(index, self._readers, self._own)
 
     async def ensure(
         self,
@@ -136,6 +150,7 @@ class _Run:
         self._in_hand: list[Received] = []
         self._seen = 0
         self._repeats = 0
+        self._stopped = False
         self._held_until = 0.0
 
     async def run(self, count: int) -> None:
@@ -171,7 +186,7 @@ class _Run:
         self._repeats = 0
 
         async def work(_: int) -> None:
-            while self._repeats < MOST_REPEATS:
+            while self._repeats < MOST_REPEATS and not self._stopped:
                 left = max(0, count - self._seen)
                 reader.hold_seconds = _hold(hold_time() - began, self._seen - before, left)
                 page = await reader.receive()
@@ -182,7 +197,16 @@ class _Run:
                 await self._note(page)
                 self._progress(self._seen, max(count, self._seen))
 
-        await side_by_side(range(AT_ONCE), work)
+        reading = asyncio.ensure_future(side_by_side(range(AT_ONCE), work))
+        try:
+            await asyncio.shield(reading)
+        except asyncio.CancelledError:
+            # A lost answer would leave messages held whose receipts nobody knows.
+            self._stopped = True
+            await asyncio.wait([reading], timeout=ANSWER_SECONDS)
+            reading.cancel()
+            await asyncio.gather(reading, return_exceptions=True)
+            raise
 
     async def _note(self, page: list[Received]) -> None:
         self._in_hand += page
@@ -269,7 +293,7 @@ class _Run:
                 await self._put_back()
                 self._held_until = 0.0
         with suppress(StorageUnavailableError, TimeoutError):
-            async with asyncio.timeout(GIVE_UP_SECONDS / 4):
+            async with asyncio.timeout(GIVE_UP_SECONDS / 3):
                 await self._index.abandon(self._token)
         if (seconds := self._held_until - hold_time()) > 0:
             logger.warning(

@@ -185,6 +185,20 @@ async def find_copies(
         StorageUnavailableError: the queue cannot be read.
     """
     copies = [message for message in await browse_copies(reader) if has_id(message, text)]
+    return copies_of_one(copies, text, own, to_read=to_read)
+
+
+def copies_of_one(
+    copies: Sequence[PoisonMessage], text: str, own: Identity, *, to_read: bool = False
+) -> list[PoisonMessage]:
+    """Return the messages of the one event that has an id; raises as `find_copies` does.
+
+    Args:
+        copies: all messages whose event has the id.
+        text: the id, or the end of the id after a "/".
+        own: the app.
+        to_read: see `find_copies`.
+    """
     named = oldest_first(copies)
     found = [message for message in named if is_own(message, own)]
     if named and not found:

@@ -18,6 +18,8 @@ from processing.formats import json_text
 from processing.identity import Identity
 from processing.poison.claim_checks import ClaimChecks, first_with_body
 from processing.poison.discard_records import record_name
+from processing.poison.finding import find_by_index
+from processing.poison.index.index import PoisonIndex
 from processing.poison.message import ClaimCheck, PoisonMessage
 from processing.poison.queue import PoisonReader, find_copies
 
@@ -55,15 +57,21 @@ class Discard:
         own: Identity,
         by: str,
         reason: str,
+        index: PoisonIndex | None = None,
     ) -> Self:
         """Return the decision on the app's message whose id is `name`, or ends with it after a "/".
+
+        With an index, not all messages of the queue are received.
 
         Raises:
             OtherAppError: only another app has a message with that id.
             ProcessingError: no message has that id, or several messages do.
             StorageUnavailableError: the message cannot be read now; its body may still exist.
         """
-        copies = await find_copies(reader, name, own)
+        if index is None:
+            copies = await find_copies(reader, name, own)
+        else:
+            copies = await find_by_index(reader, index, name, own)
         message, lost = await first_with_body(copies, claims)
         now = datetime.now(UTC).isoformat(timespec="seconds")
         if lost is None:

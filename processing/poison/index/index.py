@@ -18,6 +18,8 @@ from processing.poison.index.entry import Cause, IndexEntry
 PAGE_ENTRIES = 200
 DIFFERS_SECONDS = 30.0
 """Time for which the index and the queue must differ in number before they are compared."""
+DIFFERS_TIMES = 5
+"""Greatest share of the time, as a divisor, in which a queue that others change is compared."""
 HELD_SECONDS = 120.0
 """Time after which messages that somebody else held are looked for again: a usual visibility
 timeout."""
@@ -131,7 +133,8 @@ class PoisonIndex(Protocol):
         """Return whether a comparison is due; each process that looks adds to what is known.
 
         A comparison is due if there was none, if the queue's number of messages has differed from
-        the index's for `DIFFERS_SECONDS`, or if somebody held messages `HELD_SECONDS` ago.
+        the index's for `DIFFERS_SECONDS` and for `DIFFERS_TIMES` the time that the last comparison
+        took, or if somebody held messages `HELD_SECONDS` ago.
 
         Args:
             count: the queue's approximate number of messages.

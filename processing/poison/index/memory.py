@@ -15,6 +15,7 @@ from processing.poison.index.entry_bytes import StoredEntry, id_prefix, read_ent
 from processing.poison.index.index import (
     COMPARE_SECONDS,
     DIFFERS_SECONDS,
+    DIFFERS_TIMES,
     HELD_SECONDS,
     PAGE_ENTRIES,
     IndexState,
@@ -53,6 +54,7 @@ class MemoryPoisonIndex:
         self._size = 0
         self._state = IndexState()
         self._generation = ""
+        self._began = 0.0
         self._compared_until = 0.0
         self._seen = 0
         self._differs_since: float | None = None
@@ -141,7 +143,8 @@ class MemoryPoisonIndex:
             return state.held > 0 and now - state.built_at >= HELD_SECONDS
         if self._differs_since is None:
             self._differs_since = now
-        return now - self._differs_since >= DIFFERS_SECONDS
+        wait = max(DIFFERS_SECONDS, DIFFERS_TIMES * (state.built_at - self._began))
+        return now - self._differs_since >= wait
 
     async def begin(self) -> str | None:
         """See `PoisonIndex.begin`."""
@@ -149,6 +152,7 @@ class MemoryPoisonIndex:
         if self._is_comparing():
             return None
         self._generation = secrets.token_hex(8)
+        self._began = self._clock()
         self._compared_until = self._clock() + COMPARE_SECONDS
         self._seen = 0
         return self._generation

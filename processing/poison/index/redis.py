@@ -41,6 +41,7 @@ from processing.poison.index.entry_bytes import (
 from processing.poison.index.index import (
     COMPARE_SECONDS,
     DIFFERS_SECONDS,
+    DIFFERS_TIMES,
     HELD_SECONDS,
     PAGE_ENTRIES,
     IndexState,
@@ -172,7 +173,8 @@ class RedisPoisonIndex:
 
     async def look(self, count: int) -> bool:
         """See `PoisonIndex.look`."""
-        return bool(await self._run("look", self._keys, count, DIFFERS_SECONDS, HELD_SECONDS))
+        limits = (DIFFERS_SECONDS, HELD_SECONDS, DIFFERS_TIMES)
+        return bool(await self._run("look", self._keys, count, *limits))
 
     async def begin(self) -> str | None:
         """See `PoisonIndex.begin`."""

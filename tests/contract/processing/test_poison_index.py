@@ -14,6 +14,7 @@ from redis.backoff import NoBackoff
 
 from local.services.ports import free_port
 from processing.errors import StorageUnavailableError
+from processing.formats.keys import poison_index_keys
 from processing.identity import Identity, Source
 from processing.poison.index.entry import Cause, IndexEntry
 from processing.poison.index.index import Page, PoisonIndex
@@ -33,6 +34,7 @@ class Indexes:
 
     open: Callable[..., PoisonIndex]
     lose: Callable[[], Any]
+    wait: Callable[[float], Any]
 
 
 @pytest.fixture(params=["memory", "redis"])
@@ -40,20 +42,34 @@ async def indexes(request: pytest.FixtureRequest) -> AsyncIterator[Indexes]:
     """Yield a factory of indexes of the app `IDENTITY`."""
     if request.param == "memory":
         made: list[MemoryPoisonIndex] = []
+        now = 1_000.0
 
         def in_memory(**options: Any) -> PoisonIndex:
-            made.append(MemoryPoisonIndex(IDENTITY, **options))
+            made.append(MemoryPoisonIndex(IDENTITY, clock=lambda: now, **options))
             return made[-1]
 
         async def forget() -> None:
             made[-1].lose()
 
-        yield Indexes(in_memory, forget)
+        async def wait(seconds: float) -> None:
+            nonlocal now
+            now += seconds
+
+        yield Indexes(in_memory, forget, wait)
         return
     async with Redis.from_url(request.getfixturevalue("redis_url")) as client:
-        yield Indexes(
-            lambda **options: RedisPoisonIndex(client, IDENTITY, **options), client.flushall
-        )
+
+        def in_redis(**options: Any) -> PoisonIndex:
+            return RedisPoisonIndex(client, IDENTITY, **options)
+
+        async def pass_time(seconds: float) -> None:
+            """Move all stored times into the past."""
+            key = poison_index_keys(IDENTITY)[-1]
+            for field in ("began", "built", "until", "differs"):
+                if (at := await client.hget(key, field)) is not None:
+                    await client.hset(key, field, f"{float(at) - seconds:.6f}")
+
+        yield Indexes(in_redis, client.flushall, pass_time)
 
 
 @pytest.fixture
@@ -351,31 +367,56 @@ async def test_equal_numbers_need_no_comparison(index: PoisonIndex) -> None:
     assert not await index.look(4)
 
 
-async def test_lasting_difference_is_compared() -> None:
+async def test_lasting_difference_is_compared(indexes: Indexes) -> None:
     """One look finds it, and a later one finds it again; equal numbers end it."""
-    now = 1_000.0
-    index = MemoryPoisonIndex(IDENTITY, clock=lambda: now)
+    index = indexes.open()
     token = await index.begin()
     await index.end(token or "", of_others={})
     assert not await index.look(1)
-    now += 20
+    await indexes.wait(20)
     assert not await index.look(0)
     assert not await index.look(1)
-    now += 29
+    await indexes.wait(29)
     assert not await index.look(2)
-    now += 1
+    await indexes.wait(1)
     assert await index.look(1)
 
 
-async def test_held_messages_are_looked_for_again() -> None:
+async def test_long_comparison_is_repeated_more_rarely(indexes: Indexes) -> None:
+    """Another app may change the queue all the time, and a comparison disturbs all readers."""
+    index = indexes.open()
+    token = await index.begin()
+    await indexes.wait(20)
+    await index.end(token or "", of_others={})
+    assert not await index.look(1)
+    await indexes.wait(99)
+    assert not await index.look(1)
+    await indexes.wait(2)
+    assert await index.look(1)
+
+
+async def test_silent_comparison_counts_as_abandoned(indexes: Indexes) -> None:
+    """Its process may have died; a renewed one goes on."""
+    index = indexes.open()
+    first = await index.begin()
+    await indexes.wait(29)
+    assert await index.renew(first or "")
+    await indexes.wait(29)
+    assert await index.begin() is None
+    await indexes.wait(2)
+    assert (await index.state()).comparing is None
+    assert await index.begin() is not None
+    assert await index.end(first or "", of_others={}) is None
+
+
+async def test_held_messages_are_looked_for_again(indexes: Indexes) -> None:
     """They are in the queue's number, so only time shows that they may be free."""
-    now = 1_000.0
-    index = MemoryPoisonIndex(IDENTITY, clock=lambda: now)
+    index = indexes.open()
     token = await index.begin()
     await index.end(token or "", of_others={}, held=2)
-    now += 119
+    await indexes.wait(119)
     assert not await index.look(2)
-    now += 1
+    await indexes.wait(1)
     assert await index.look(2)
 
 

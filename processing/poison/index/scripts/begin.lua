@@ -14,6 +14,6 @@ if state.broken then
 end
 local time = redis.call('TIME')
 local generation = time[1] .. string.format('%06d', time[2])
-redis.call('HSET', KEYS[6], 'generation', generation, 'until',
-  string.format('%.6f', now() + ARGV[1]), 'seen', 0)
+redis.call('HSET', KEYS[6], 'generation', generation, 'began', string.format('%.6f', now()),
+  'until', string.format('%.6f', now() + ARGV[1]), 'seen', 0)
 return generation

@@ -12,9 +12,11 @@
 if redis.call('HGET', KEYS[6], 'generation') ~= ARGV[1] then
   return 0
 end
+local took = now() - (redis.call('HGET', KEYS[6], 'began') or now())
 redis.call('HDEL', KEYS[6], 'until', 'differs')  -- a full Redis permits a write once memory is freed
 redis.call('HSET', KEYS[6], 'built', string.format('%.6f', now()), 'others', ARGV[2],
-  'of_others', ARGV[3], 'unreadable', ARGV[4], 'held', ARGV[5])
+  'took', string.format('%.6f', took), 'of_others', ARGV[3],
+  'unreadable', ARGV[4], 'held', ARGV[5])
 for _, key in ipairs(KEYS) do
   redis.call('EXPIRE', key, ARGV[6])
 end

@@ -1,8 +1,9 @@
 -- What is known of the index. The hash `state` has: generation, which names the latest comparison;
 -- until, when a running comparison counts as abandoned; seen, the number of messages that it has
--- found; built, when the latest one ended; others, unreadable and held, the messages that it did not
--- index; bytes, the size of all entries; differs, since when the queue has another number of messages.
--- Times are seconds since 1970.
+-- found; began and built, when the latest one began and when one ended; took, its seconds; others,
+-- unreadable and held, the messages that it did not index, and of_others, the sum of others; bytes, the
+-- size of all entries; differs, since when the queue has another number of messages. Times are seconds
+-- since 1970.
 local function known()
   local state = {}
   local flat = redis.call('HGETALL', KEYS[6])

@@ -5,6 +5,7 @@
 -- ARGV[1]  the queue's number of messages
 -- ARGV[2]  seconds for which the numbers must differ
 -- ARGV[3]  seconds after which held messages are looked for again
+-- ARGV[4]  how many times longer than a comparison takes the numbers must differ
 -- include value
 -- include known
 local state, at = known(), now()
@@ -23,4 +24,5 @@ if not state.differs then
   redis.pcall('HSET', KEYS[6], 'differs', string.format('%.6f', at))  -- a full Redis refuses this
   return 0
 end
-return at - state.differs >= tonumber(ARGV[2]) and 1 or 0
+local wait = math.max(tonumber(ARGV[2]), (state.took or 0) * ARGV[4])
+return at - state.differs >= wait and 1 or 0

@@ -1,0 +1,219 @@
+"""`python -m processing poison list`."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import suppress
+from typing import Any
+
+from processing.cli.output import Bar, printable, show_key, table, when
+from processing.errors import StorageUnavailableError
+from processing.formats import json_text
+from processing.operations import PoisonStorage, open_poison
+from processing.poison.claim_checks import states
+from processing.poison.comparison import Compared
+from processing.poison.index.entry import IndexEntry
+from processing.poison.index.index import PoisonIndex
+from processing.poison.index.memory import MemoryPoisonIndex
+from processing.poison.index.search import search
+from processing.poison.message import PoisonMessage
+from processing.poison.other_apps import left_alone
+
+LIMIT = 200
+SHOWN_CAUSES = 20
+SHOWN_FROM = 1_000
+"""Number of messages from which on the progress of reading the queue is shown."""
+_CURSOR = re.compile(r"([^/]*/)?-?\d+:-?\d+:[^:]+")
+_HEADINGS = (
+    *("id", "key", "last attempt", "attempts", "redrives", "parked", "body", "error", "message"),
+)
+
+
+def add(acts: argparse._SubParsersAction, common: argparse.ArgumentParser) -> None:  # type: ignore[type-arg]
+    """Add `list` to the commands of `poison`."""
+    command = acts.add_parser(
+        "list", parents=[common], help="list the app's poison messages, oldest first"
+    )
+    command.add_argument("--json", action="store_true", help="print one JSON object per line")
+    command.add_argument(
+        "--limit",
+        type=_limit,
+        metavar="N",
+        help=f"list at most N messages (default: {LIMIT}; with --json all)",
+    )
+    command.add_argument(
+        "--after",
+        metavar="CURSOR",
+        type=_cursor,
+        help="go on behind an earlier page, which names CURSOR",
+    )
+    command.add_argument("--key", metavar="KEY", help="list only messages of this key")
+    command.add_argument(
+        "--search",
+        metavar="TEXT",
+        default="",
+        help="list only messages whose id, key, handler or error contains TEXT",
+    )
+    command.add_argument(
+        "--fresh",
+        action="store_true",
+        help="compare the index of the queue with the queue first, which holds all messages for a "
+        "moment",
+    )
+    command.set_defaults(run=run)
+
+
+async def run(settings: Mapping[str, str], arguments: argparse.Namespace) -> int:
+    """List poison messages, without their bodies."""
+    async with open_poison(settings) as storage:
+        index, compared = await _compared(storage, fresh=arguments.fresh)
+        head = await _head(storage, index, compared)
+        if not arguments.json:
+            print("\n".join(head))
+            await _print_table(storage, index, arguments)
+            return 0
+        for line in head[1:]:
+            print(line, file=sys.stderr)
+        async for page, _ in _pages(index, arguments, arguments.limit):
+            for fields in await _documents(storage, page):
+                print(json_text.dumps(fields))
+    return 0
+
+
+async def _compared(storage: PoisonStorage, *, fresh: bool) -> tuple[PoisonIndex, Compared]:
+    """Return the index, and how it compares with the queue.
+
+    While Redis is away, an index in this process is built from the queue.
+    """
+    bar = Bar("read from the queue")
+
+    def show(seen: int, total: int) -> None:
+        if total >= SHOWN_FROM:
+            bar(seen, total)
+
+    try:
+        try:
+            compared = await storage.comparison.ensure(show, fresh=fresh)
+            if compared.gone and not await storage.runs.running():
+                # Somebody emptied the queue. A redrive would only be about to say so.
+                compared = await storage.comparison.ensure(show, fresh=True)
+            return storage.index, compared  # noqa: TRY300 - one path
+        except StorageUnavailableError as error:
+            print(f"processing: {error}; reading the whole queue instead", file=sys.stderr)
+        index = MemoryPoisonIndex(storage.own)
+        return index, await storage.comparison.into(index).ensure(show)
+    finally:
+        bar.close()
+
+
+async def _head(storage: PoisonStorage, index: PoisonIndex, compared: Compared) -> list[str]:
+    """Return lines about the whole queue; the first one says how many messages there are."""
+    state = compared.state
+    causes = sorted((await index.causes()).items(), key=lambda cause: -cause[1])
+    as_of = f", as of {when(state.built_at)}" if state.built_at is not None else ""
+    lines = [f"{_messages(state.entries)} of {storage.own.app}{as_of}"]
+    if not state.entries:
+        lines = ["No poison messages"]
+    for cause, number in causes[:SHOWN_CAUSES] if len(causes) > 1 else []:
+        lines[0] += f"\n{number:>9,}  {printable(cause.error)} in {printable(cause.handler)}"
+    if len(causes) > SHOWN_CAUSES:
+        others = sum(number for _, number in causes[SHOWN_CAUSES:])
+        lines[0] += f"\n{others:>9,}  of {len(causes) - SHOWN_CAUSES:,} further causes"
+    if state.held:
+        lines.append(f"{_messages(state.held)} held by somebody else, not listed")
+    if state.unreadable:
+        lines.append(
+            f"{_messages(state.unreadable)} in the queue that this version cannot read; they are "
+            "left alone"
+        )
+    if compared.not_indexed:
+        lines.append(
+            f"{_messages(compared.not_indexed)} in the queue that the index does not know yet; "
+            "--fresh reads the queue"
+        )
+    lines += filter(None, [left_alone(state.of_others)])
+    with suppress(StorageUnavailableError):
+        lines += await storage.runs.lines()
+    return lines
+
+
+async def _print_table(
+    storage: PoisonStorage, index: PoisonIndex, arguments: argparse.Namespace
+) -> None:
+    rows: list[tuple[object, ...]] = []
+    behind: str | None = None
+    async for page, after in _pages(index, arguments, arguments.limit or LIMIT):
+        rows += map(_row, await _documents(storage, page))
+        behind = after
+    if rows:
+        print()
+        print(table(_HEADINGS, rows))
+    if behind is not None:
+        print(f"\nMore: add --after {behind}")
+
+
+async def _pages(
+    index: PoisonIndex, arguments: argparse.Namespace, limit: int | None
+) -> AsyncIterator[tuple[list[IndexEntry], str | None]]:
+    """Yield the entries of each page, one per event, and the cursor behind the page."""
+    after, left = arguments.after, limit
+    while left is None or left > 0:
+        most = LIMIT if left is None else min(LIMIT, left)
+        page = await search(index, arguments.search, key=arguments.key, after=after, most=most)
+        after = page.after
+        left = None if left is None else left - len(page.entries)
+        yield _one_per_event(page.entries), after
+        if after is None:
+            return
+
+
+def _one_per_event(entries: Sequence[IndexEntry]) -> list[IndexEntry]:
+    unique = {(each.source, each.message.id): each for each in entries}
+    return list(unique.values())
+
+
+async def _documents(storage: PoisonStorage, entries: Sequence[IndexEntry]) -> list[dict[str, Any]]:
+    bodies = await states([each.message for each in entries], storage.claims, storage.own)
+    whose = {"app": storage.own.app, "own": True}
+    return [
+        fields_of(entry.message) | {"body_state": state, "is_whole": entry.is_whole} | whose
+        for entry, state in zip(entries, bodies, strict=True)
+    ]
+
+
+def _row(fields: Mapping[str, Any]) -> tuple[object, ...]:
+    return (
+        *(fields["id"], show_key(fields["key"]), fields["last_attempt_time"][:19]),
+        *(fields["attempts"], fields["redrives"], "yes" if fields["parked"] else "no"),
+        *(fields["body_state"], fields["error"]["type"].rpartition(".")[2]),
+        fields["error"]["message"],
+    )
+
+
+def fields_of(message: PoisonMessage) -> dict[str, Any]:
+    """Return the fields of a message without its body."""
+    found = message.to_dict()
+    del found["body"]
+    return found
+
+
+def _messages(number: int) -> str:
+    return f"{number:,} {'message' if number == 1 else 'messages'}"
+
+
+def _limit(text: str) -> int:
+    number = int(text) if text.isascii() and text.isdigit() else 0
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 on")
+    return number
+
+
+def _cursor(text: str) -> str:
+    if not _CURSOR.fullmatch(text):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a cursor; the last line of an earlier page names one"
+        )
+    return text
