@@ -12,7 +12,7 @@ import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from processing.errors import StorageUnavailableError
 from processing.identity import Identity
@@ -20,7 +20,8 @@ from processing.poison.hold_clock import hold_time
 from processing.poison.index.entry import IndexEntry
 from processing.poison.index.index import COMPARE_SECONDS, IndexState, PoisonIndex
 from processing.poison.other_apps import is_own
-from processing.poison.queue import PoisonReader, Received, Refusal
+from processing.poison.probing import is_gone
+from processing.poison.queue import PoisonReader, Received
 from processing.poison.side_by_side import AT_ONCE, side_by_side
 
 logger = logging.getLogger(__name__)
@@ -248,17 +249,8 @@ class _Run:
         return max(0, count - (state.comparing or 0) - foreign)
 
     async def _keep_if_there(self, entry: IndexEntry) -> None:
-        """Keep an entry unless the queue says that its message is gone, without changing it.
-
-        The receipt in the index may be the holder's own, so a wrong one is sent. The service may
-        answer that the message is gone although somebody holds it; then the entry goes, and the
-        message counts as held.
-        """
-        probe = replace(entry.with_receipt(entry.receipt[::-1]), is_whole=True)
-        with suppress(StorageUnavailableError):  # the service may check the receipt's form
-            if await self._readers[entry.where].take(probe) is Refusal.GONE:
-                return
-        await self._index.put([entry])
+        if not await is_gone(self._readers[entry.where], entry):
+            await self._index.put([entry])
 
     async def _renew(self) -> None:
         while True:

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import replace
 
 from processing.errors import OtherAppError, ProcessingError, StorageUnavailableError
 from processing.identity import Identity
 from processing.poison.index.entry import IndexEntry
 from processing.poison.index.index import PAGE_ENTRIES, PoisonIndex
 from processing.poison.message import PoisonMessage
+from processing.poison.probing import is_gone
 from processing.poison.queue import (
     PoisonReader,
     Received,
-    Refusal,
     copies_of_one,
     find_copies,
     put_back,
@@ -44,7 +43,7 @@ async def find_by_index(
     except (OtherAppError, StorageUnavailableError):
         raise
     except ProcessingError as error:
-        if held := [entry for entry in entries if await _is_held(reader, entry)]:
+        if held := [each for each in entries if not await is_gone(reader, each)]:
             raise ProcessingError(
                 f"somebody holds the poison message of event {held[0].message.id}, such as a "
                 "redrive or a list that is being read; try again in a moment"
@@ -70,6 +69,8 @@ async def _confirmed(
     held: list[Received] = []
     try:
         for entry in entries:
+            if not entry.receipt:
+                continue  # a redrive holds the message
             taken = await reader.take(entry)
             if isinstance(taken, Received):
                 held.append(taken)
@@ -78,11 +79,3 @@ async def _confirmed(
         with suppress(StorageUnavailableError):  # the next comparison finds the receipts
             await index.set_receipts({each.name: each.receipt for each in held})
     return [each.message for each in held]
-
-
-async def _is_held(reader: PoisonReader, entry: IndexEntry) -> bool:
-    probe = replace(entry.with_receipt(entry.receipt[::-1]), is_whole=True)
-    try:
-        return await reader.take(probe) is Refusal.HELD
-    except StorageUnavailableError:  # the service may check the receipt's form
-        return True

@@ -11,8 +11,15 @@ local function known()
     state[flat[index]] = flat[index + 1]
   end
   local entries = redis.call('HLEN', KEYS[1])
+  local counts = {0}
+  for _, number in ipairs(redis.call('HVALS', KEYS[5])) do
+    counts[1] = counts[1] + number
+  end
   for index = 2, 4 do
-    if redis.call('ZCARD', KEYS[index]) ~= entries then
+    counts[index] = redis.call('ZCARD', KEYS[index])
+  end
+  for _, count in ipairs(counts) do
+    if count ~= entries then
       state.built = nil  -- Redis has lost a part of the index
       state.broken = true
     end
