@@ -161,5 +161,5 @@ async def grow(endpoints: Endpoints) -> None:
     """Add partitions to the hub, as `az eventhubs eventhub update --partition-count 8`."""
     hub = f"{endpoints.event_hub_control_url}/hubs/{endpoints.event_hub_name}"
     async with httpx.AsyncClient() as client:
-        answer = await client.put(hub, json={"partitionCount": AFTER})
+        answer = await client.patch(hub, json={"partitionCount": AFTER})
     assert answer.is_success, answer.text

@@ -4,7 +4,8 @@ GET    /healthz
 GET    /hubs, /hubs/{name}
 PUT    /hubs/{name}     {"partitionCount": 4, "consumerGroups": ["cg1"]}: create an empty hub, or
                         recreate an existing hub
-PATCH  /hubs/{name}     {"retentionSeconds": 5}: from now on, also for the events that are there
+PATCH  /hubs/{name}     {"retentionSeconds": 5}: from now on, also for the events that are there;
+                        {"partitionCount": 8}: add partitions, and keep the events
 DELETE /hubs/{name}
 POST   /faults/...      see `fault_routes.py`
 """
@@ -71,10 +72,14 @@ class ControlApp:
 
     async def _update(self, request: Request) -> Response:
         hub = self._service.namespace.hub(request.path_params["name"])
-        seconds = signed(await read_body(request), "retentionSeconds")
-        if not seconds > 0:
-            raise ConfigError(f"retentionSeconds must be greater than 0, got {seconds!r}")
-        hub.retain(seconds)
+        body = await read_body(request)
+        if "partitionCount" in body:
+            hub.grow(integer(body, "partitionCount", 0))
+        if "retentionSeconds" in body or "partitionCount" not in body:
+            seconds = signed(body, "retentionSeconds")
+            if not seconds > 0:
+                raise ConfigError(f"retentionSeconds must be greater than 0, got {seconds!r}")
+            hub.retain(seconds)
         return JSONResponse(describe(hub))
 
     async def _delete(self, request: Request) -> Response:

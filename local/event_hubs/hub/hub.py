@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Protocol, runtime_checkable
 
-from local.event_hubs.config import DEFAULT_GROUP, HubConfig
+from local.event_hubs.config import DEFAULT_GROUP, ConfigError, HubConfig
 from local.event_hubs.errors import ARGUMENT_OUT_OF_RANGE, AmqpError, entity_not_found
 from local.event_hubs.hub.epochs import Receiver, admit
 from local.event_hubs.hub.injected_faults import InjectedFaults
@@ -65,6 +65,28 @@ class EventHub:
         if partition.isascii() and partition.isdecimal() and int(partition) < len(self.partitions):
             return self.partitions[int(partition)]
         raise entity_not_found(f"{self.name}/Partitions/{partition}")
+
+    def grow(self, partitions: int) -> None:
+        """Add empty partitions; the hub keeps its events, its links and its creation time.
+
+        From now on the service's hash spreads the keys over all partitions.
+
+        Args:
+            partitions: the new number of partitions; the service cannot remove partitions.
+
+        Raises:
+            ConfigError: the number is smaller than before, or too large.
+        """
+        before = len(self.partitions)
+        HubConfig(self.name, partitions)
+        if partitions < before:
+            raise ConfigError(
+                f"partitionCount of event hub {self.name!r} must be {before} or more, "
+                f"got {partitions}"
+            )
+        added = (PartitionLog(index) for index in range(before, partitions))
+        self.partitions = (*self.partitions, *added)
+        self._turns = RoundRobin(partitions)
 
     def require_group(self, group: str) -> None:
         """Check that a consumer group exists.

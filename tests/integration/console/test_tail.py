@@ -12,7 +12,7 @@ import pytest
 from console.errors import NotReaderError
 from console.reader import tail as module
 from console.reader.tail import Tail
-from local.event_hubs import EventHubsServer, HubConfig
+from local.event_hubs import EventHubsServer
 from tests.support.event_hubs.client_helpers import HUB, consumer, hub
 
 NULL_BODY = b"\x00\x53\x77\x40"
@@ -121,7 +121,7 @@ async def test_undecodable_event_is_reported_and_the_tail_continues(
 
 async def test_partition_that_the_hub_gets_later_is_sampled(server: EventHubsServer) -> None:
     async with tailing(server) as (shown, _):
-        server.namespace.create(HubConfig(HUB, 4))
+        server.namespace.hub(HUB).grow(4)
         await shows(server, shown, "0", "1", "2", "3")
 
 

@@ -14,6 +14,7 @@ import pytest
 from azure.eventhub import EventData
 
 from local.event_hubs import EventHubsServer, HubConfig
+from local.event_hubs.hub.partitioner import partition_for_key
 from tests.support.event_hubs.client_helpers import (
     HUB,
     Clock,
@@ -119,3 +120,33 @@ async def test_retention_below_zero_is_refused(server: EventHubsServer, seconds:
         )
     assert answer.status_code == 400
     assert "retentionSeconds must be" in answer.json()["error"]
+
+
+async def test_grown_hub_keeps_its_events_and_its_creation_time(server: EventHubsServer) -> None:
+    """Open links continue, and a stock client sees the new partitions."""
+    before = await created_at(server)
+    append(server, [b"a"])
+    async with Reader(server) as reader, httpx.AsyncClient() as http:
+        assert bodies(await reader.receive(1)) == [b"a"]
+        url = f"{server.control_url}/hubs/{HUB}"
+        answer = await http.patch(url, json={"partitionCount": 4})
+        assert len(answer.json()["partitions"]) == 4
+        append(server, [b"b"])
+        assert bodies(await reader.receive(1)) == [b"b"]
+        async with producer(server) as client:
+            assert await client.get_partition_ids() == ["0", "1", "2", "3"]
+            await client.send_batch([EventData("c")], partition_id="3")
+            for partition in range(4):
+                key = next(k for k in map(str, range(99)) if lands(k, 4) == partition)
+                await client.send_batch([EventData(f"of {partition}")], partition_key=key)
+        assert bodies(await receive(server, 2, "3")) == [b"c", b"of 3"]
+        assert await created_at(server) == before
+        for count in (3, 0, 10_000):
+            refused = await http.patch(url, json={"partitionCount": count})
+            assert refused.status_code == 400
+            assert "must be" in refused.json()["error"]
+
+
+def lands(key: str, partitions: int) -> int:
+    """Return the partition of a key."""
+    return partition_for_key(key.encode(), partitions)
