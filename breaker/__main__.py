@@ -77,7 +77,7 @@ async def _status(
 ) -> None:
     breaker = await circuits.named(dependency)
     circuit = await breaker.refresh()
-    if circuit.degraded and not watch:
+    if circuit.degraded and not circuit.problem and not watch:
         await breaker.history(1)  # raises an error with the reason of the outage
         raise StoreUnavailableError(
             "Redis was unreachable for a moment, so the state could not be read; "

@@ -177,7 +177,9 @@ class Approvals:
             )
         circuit = (await self._store.snapshot(self._rules)).circuit
         if circuit.degraded:  # a degraded snapshot must not start the app
-            raise StoreUnavailableError(f"the store of circuit {circuit.name!r} does not answer")
+            raise StoreUnavailableError(
+                circuit.problem or f"the store of circuit {circuit.name!r} does not answer"
+            )
         if waits_for is WaitsFor.START:
             return generation < circuit.generation and circuit.state is CircuitState.OPEN
         if circuit.generation < generation and opened_at is not None:

@@ -172,7 +172,7 @@ class CircuitBreaker(CircuitView):
         if report is None:
             return self._take(await self._store.snapshot(self._rules))
         change = await self._store.report(self._rules, report)
-        if change.circuit.degraded:
+        if change.circuit.degraded or change.refused:
             self._notes.put_back(report)
         return self._take(change)
 

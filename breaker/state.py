@@ -73,13 +73,16 @@ class Circuit:
         opened_at: time of this generation's opening; None in generation 0.
         changed_at: time of the last change of state; None in generation 0.
         reason: reason of the last change of state.
-        degraded: the shared store does not answer, and the snapshot is this instance's own.
+        degraded: the shared store does not answer or takes no writes, and the snapshot is this
+            instance's own.
         retry_after: seconds from the snapshot until `resume_at`; None if no timer runs.
         by: operator of the last change, or "timer"; empty after any other change.
         successes: successes inside the window (counted only with a ratio rule).
         probe_successes: successful probes so far in HALF_OPEN.
         resume_at: time at which the timer ends a break (the circuit goes half-open) or isolation;
             None if no timer runs.
+        problem: why the shared store cannot be used, for an operator, if it takes no writes; else
+            empty. It is also set on a store that has no memory left, and is then not degraded.
         ends_as: of an isolation: the state that follows its end, CLOSED, or OPEN with a new
             generation if the circuit was not closed before; else None.
         holding: degraded and within the grace time, so that nothing may start.
@@ -110,6 +113,7 @@ class Circuit:
     last_success_at: float | None = None
     probe_failures: int = 0
     ends_as: CircuitState | None = None
+    problem: str = ""
 
     @property
     def admits(self) -> bool:
@@ -147,12 +151,17 @@ class Change:
             command).
         would_open: reason to open that mode "observe" did not follow; empty if no rule was met, or
             if a rule has been met all the time since the last report.
+        refused: why the store took no writes at this read, for an operator; else empty.
+        is_full: whether `refused` only says that the store has no memory left. What frees memory
+            still works then.
     """
 
     circuit: Circuit
     transitions: int = 0
     outcome: str = "done"
     would_open: str = ""
+    refused: str = ""
+    is_full: bool = False
 
 
 @dataclass(frozen=True, slots=True)

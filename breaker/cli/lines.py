@@ -46,6 +46,8 @@ def table(breaker: CircuitBreaker) -> str:
         "opened": _when(circuit.opened_at),
         "changed": _when(circuit.changed_at) + (f" by {circuit.by}" if circuit.by else ""),
     }
+    if circuit.problem:
+        rows["problem"] = circuit.problem
     if breaker.settings.mode is Mode.OBSERVE:
         rows["mode"] = "observe: no rule opens the circuit; the history says when one would have"
     if circuit.retry_after is not None or circuit.state is CircuitState.ISOLATED:
@@ -96,7 +98,8 @@ def next_state(breaker: CircuitBreaker) -> str:
 
 def change_line(circuit: Circuit) -> str:
     """Return a circuit's state as one line."""
-    degraded = " (Redis does not answer)" if circuit.degraded else ""
+    why = "takes no writes" if circuit.problem else "does not answer"
+    degraded = f" (Redis {why})" if circuit.degraded else ""
     return (
         f"{_when(circuit.as_of)}  {circuit.name}: {circuit.state}{degraded}, "
         f"generation {circuit.generation}, "

@@ -59,7 +59,9 @@ class Callback:
 class CircuitStore(Outbox, Protocol):
     """A store of one circuit. Each operation first makes the timer's transition if that is due.
 
-    All operations raise `StoreUnavailableError` if the store does not answer.
+    All operations raise `StoreUnavailableError` if the store does not answer, and
+    `WritesRefusedError` if it takes no writes. A poll of such a store (`snapshot`, `report`) may
+    return the state with `Change.refused` instead; then the store has noted nothing.
     """
 
     @property

@@ -14,7 +14,7 @@ from breaker.notes import Report
 from breaker.settings import BreakerSettings
 from breaker.state import Change, Circuit, HistoryEntry, Permit, Rules
 from breaker.stores.base import Admission, Callback, CircuitStore, Registration
-from breaker.stores.outage import Operation, Outage, degraded
+from breaker.stores.outage import Operation, Outage
 
 
 class FallbackStore:
@@ -53,7 +53,7 @@ class FallbackStore:
 
     @property
     def away(self) -> bool:
-        """Return whether the shared store did not answer the last request."""
+        """Return whether the shared store has taken no write since the last failed request."""
         return self._outage.away
 
     def learn(self, circuit: Circuit) -> None:
@@ -79,7 +79,7 @@ class FallbackStore:
             self._outage.begin(error)
         if self._outage.grace_left > 0:
             return self._outage.on_hold()
-        return degraded(await self._outage.local_store(rules).snapshot(rules))
+        return self._outage.degraded(await self._outage.local_store(rules).snapshot(rules))
 
     async def record_failure(
         self, rules: Rules, failure_id: str, error: str, permit: Permit
@@ -105,7 +105,7 @@ class FallbackStore:
             except StoreUnavailableError as error:
                 self._outage.begin(error)
                 return self._outage.on_hold()
-        return degraded(await record(self._outage.local))
+        return self._outage.degraded(await record(self._outage.local))
 
     async def acquire(self, rules: Rules, probe_id: str, key: str = "") -> Admission:
         """See `CircuitStore.acquire`; refuses during the grace time."""
@@ -128,12 +128,12 @@ class FallbackStore:
                 change = self._outage.on_hold()
                 return Admission(change, granted=False, wait=self._outage.grace_left)
         admission = await self._outage.local_store(rules).acquire(rules, probe_id, key)
-        return replace(admission, change=degraded(admission.change))
+        return replace(admission, change=self._outage.degraded(admission.change))
 
     async def release(self, rules: Rules, permit: Permit) -> Change:
         """See `CircuitStore.release`; in an outage the lease expires instead."""
         if self._outage.local is not None:
-            return degraded(await self._outage.local.release(rules, permit))
+            return self._outage.degraded(await self._outage.local.release(rules, permit))
         try:
             return await self._outage.ask(rules, lambda store: store.release(rules, permit))
         except StoreUnavailableError as error:

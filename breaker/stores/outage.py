@@ -1,20 +1,22 @@
 """An instance's behaviour during an outage of the shared store and after data loss.
 
-In an outage the instance first holds for the grace time (`store_grace_seconds`). Then the instance
-decides alone, with its own window, and marks its state as degraded. Once the store answers again,
-the instance restores a later state that the store has lost, adds its own opening, and records the
-failures that it counted alone.
+In an outage the store does not answer, or it answers reads and takes no writes. The instance first
+holds for the grace time (`store_grace_seconds`). Then the instance decides alone, with its own
+window, and marks its state as degraded. Once the store takes writes again, the instance restores a
+later state that the store has lost, adds its own opening, and records the failures that it counted
+alone.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
 from breaker.clock import Clock, system_now_us
-from breaker.errors import StoreUnavailableError
+from breaker.errors import StoreUnavailableError, WritesRefusedError
 from breaker.settings import BreakerSettings
 from breaker.state import Change, Circuit, Permit, Rules
 from breaker.stores.base import CircuitStore
@@ -61,6 +63,8 @@ class Outage:
         )
         self._known_at = clock.monotonic()
         self._away_since: float | None = None
+        self._began_at = self._ended_at = -math.inf
+        self._problem = ""
         self.local: MemoryCircuitStore | None = None
         self.alert_source: MemoryCircuitStore | None = None
         self._outbox = MemoryOutbox()
@@ -69,7 +73,7 @@ class Outage:
 
     @property
     def away(self) -> bool:
-        """Return whether the shared store did not answer the last request."""
+        """Return whether the shared store has taken no write since the last failed request."""
         return self._away_since is not None
 
     @property
@@ -86,17 +90,31 @@ class Outage:
             self._known_at = self._clock.monotonic()
 
     def begin(self, error: StoreUnavailableError) -> None:
-        """Begin an outage, unless one has begun."""
+        """Begin an outage, unless one has begun; remember why the store takes no writes."""
+        refused = isinstance(error, WritesRefusedError)
+        self._problem = str(error) if refused else ""
         if self._away_since is None:
-            self._away_since = self._clock.monotonic()
+            now = self._clock.monotonic()
+            # A store may take the poll's write and refuse others, for example by an ACL. Then the
+            # outage is the same one, and its grace time goes on.
+            same = refused and now - self._ended_at < self._grace
+            self._away_since = self._began_at = self._began_at if same else now
             self._on_outage()
             logger.error("%s; nothing starts for up to %g s", error, self._grace)
 
     def on_hold(self) -> Change:
         """Return the known state, marked as on hold."""
         left = max(0.0, self.grace_left)
-        circuit = replace(self.known, degraded=True, holding=True, retry_after=left)
+        circuit = replace(
+            self.known, degraded=True, holding=True, retry_after=left, problem=self._problem
+        )
         return Change(circuit, outcome="ignored")
+
+    def degraded(self, change: Change) -> Change:
+        """Return a result of the local store, marked as degraded."""
+        return replace(
+            change, circuit=replace(change.circuit, degraded=True, problem=self._problem)
+        )
 
     def local_store(self, rules: Rules) -> MemoryCircuitStore:
         """Return the local store; create it from the known state if there is none."""
@@ -113,7 +131,7 @@ class Outage:
             self.alert_source = self.local
             self.local.adopt(rules, known)
             logger.error(
-                "the store of circuit %s does not answer after %g s; this instance decides alone, "
+                "the store of circuit %s took no writes for %g s; this instance decides alone, "
                 "starting %s in generation %d",
                 known.name,
                 self._grace,
@@ -133,23 +151,25 @@ class Outage:
             if left <= 0:
                 break
             await self._clock.sleep(min(left, self._retry))
-        return degraded(await operation(self.local_store(rules)))
+        return self.degraded(await operation(self.local_store(rules)))
 
     async def ask(self, rules: Rules, operation: Operation) -> Change:
         """Run an operation on the shared store, and bring a store that is behind up to date.
 
-        After an outage or data loss, the operation runs again on the updated store.
+        In an outage a poll comes first, because an operation that only reads does not show that the
+        store takes writes. After data loss, the operation runs again on the updated store.
 
         Raises:
-            StoreUnavailableError: the store does not answer.
+            StoreUnavailableError: the store does not answer, or takes no writes.
         """
+        moved, would_open = 0, ""
+        if self._away_since is not None:
+            moved, would_open = await self._return(rules)
         before = self.known
         change = await operation(self._shared)
-        if self._away_since is not None:
-            moved, would_open = await self._reconcile(rules, change.circuit)
-            change = await self._repeat(operation, change, moved)
-            change = replace(change, would_open=would_open or change.would_open)
-        elif change.circuit.position < before.position:
+        if change.refused:
+            return self._refuse(change)
+        if change.circuit.position < before.position:
             # `before` was read before the request, so an older answer is data loss, not a race.
             logger.warning(
                 "the store of circuit %s has lost generation %d (%s); restoring this state",
@@ -160,7 +180,35 @@ class Outage:
             restored = (await self._shared.restore(rules, before)).transitions
             change = await self._repeat(operation, change, restored)
         self.learn(change.circuit)
+        if moved or would_open:
+            would_open = would_open or change.would_open
+            change = replace(change, transitions=moved + change.transitions, would_open=would_open)
         return change
+
+    def _refuse(self, change: Change) -> Change:
+        """Return a poll's result if the store only has no memory left, or raise an error.
+
+        Without memory the fleet's state still holds, and what frees memory must not wait.
+
+        Raises:
+            WritesRefusedError: an outage begins or continues.
+        """
+        self.learn(change.circuit)
+        if change.is_full and self._away_since is None:
+            return replace(change, circuit=replace(change.circuit, problem=change.refused))
+        raise WritesRefusedError(change.refused)
+
+    async def _return(self, rules: Rules) -> tuple[int, str]:
+        """End the outage if the store takes writes; return what `_reconcile` returns.
+
+        Raises:
+            StoreUnavailableError: the outage continues.
+        """
+        found = await self._shared.snapshot(rules)
+        if found.refused:
+            self._refuse(found)
+        moved, would_open = await self._reconcile(rules, found.circuit)
+        return found.transitions + moved, found.would_open or would_open
 
     async def _repeat(self, operation: Operation, first: Change, moved: int) -> Change:
         """Run an operation again on the updated store and return the result of both runs."""
@@ -210,13 +258,10 @@ class Outage:
         return moved, would_open
 
     def _end(self) -> None:
-        seconds = self._clock.monotonic() - (self._away_since or 0)
+        self._ended_at = self._clock.monotonic()
         logger.warning(
-            "the store of circuit %s answers again after %.1f s", self.known.name, seconds
+            "the store of circuit %s takes writes again after %.1f s",
+            self.known.name,
+            self._ended_at - self._began_at,
         )
-        self.local, self._away_since = None, None
-
-
-def degraded(change: Change) -> Change:
-    """Return a result of the local store, marked as degraded."""
-    return replace(change, circuit=replace(change.circuit, degraded=True))
+        self.local, self._away_since, self._problem = None, None, ""

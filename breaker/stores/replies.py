@@ -19,6 +19,7 @@ from breaker.state import (
 
 _STATES = {str(state).encode(): state for state in CircuitState}
 _WOULD_OPEN = b"would_open "
+_REFUSED = b"no_writes "
 _OUTCOMES = {b"done": "done", b"ignored": "ignored"}
 
 
@@ -28,12 +29,13 @@ def text(value: bytes | str | int) -> str:
 
 
 def change(name: str, rules: Rules, reply: bytes | str) -> Change:
-    """Return the change in a script's reply."""
+    """Return the change in a script's reply; `refused` is Redis's own error."""
     raw = reply if isinstance(reply, bytes) else reply.encode()
-    would_open = b""
+    refused, would_open = b"", b""
+    if raw.startswith(_REFUSED):
+        refused, raw = _first_part(raw, _REFUSED)
     if raw.startswith(_WOULD_OPEN):
-        size, _, rest = raw[len(_WOULD_OPEN) :].partition(b" ")
-        would_open, raw = rest[: int(size)], rest[int(size) + 1 :]
+        would_open, raw = _first_part(raw, _WOULD_OPEN)
     outcome, transitions, state, generation, opened, changed, resume, *counts = raw.split(b" ", 12)
     failures, successes, probed, now, reason_bytes, texts = counts
     now_us, resume_us, reason_end = int(now), int(resume), int(reason_bytes)
@@ -64,7 +66,14 @@ def change(name: str, rules: Rules, reply: bytes | str) -> Change:
         int(transitions),
         _OUTCOMES.get(outcome) or outcome.decode(),
         would_open.decode("utf-8", "replace"),
+        refused.decode("utf-8", "replace"),
     )
+
+
+def _first_part(raw: bytes, name: bytes) -> tuple[bytes, bytes]:
+    """Return a named text, which its length precedes, and the rest of the reply."""
+    size, _, rest = raw[len(name) :].partition(b" ")
+    return rest[: int(size)], rest[int(size) + 1 :]
 
 
 def push(message: bytes | str) -> tuple[str, bytes]:

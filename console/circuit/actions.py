@@ -89,7 +89,9 @@ class ActionsApi:
         """
         circuit = await breaker.refresh()
         if circuit.degraded:
-            raise StoreUnavailableError(f"the store of circuit {circuit.name!r} does not answer")
+            raise StoreUnavailableError(
+                circuit.problem or f"the store of circuit {circuit.name!r} does not answer"
+            )
         return _answer(breaker, circuit)
 
     async def history(self, request: Request, breaker: CircuitBreaker) -> ApiResponse:

@@ -127,8 +127,9 @@ function sinceOf(circuit) {
 function reasonOf(circuit, model) {
   if (circuit.degraded) {
     const work = circuit.holding ? "No event is started" : "Each instance decides on its own";
-    return `Redis does not answer. This is the last known state. ${work}.`;
+    return `${circuit.problem || "Redis does not answer"}. This is the last known state. ${work}.`;
   }
+  if (circuit.problem) return `${circuit.problem}.`;
   if (circuit.state === "half_open") {
     const goal = circuit.half_open_permits ? ` of ${circuit.half_open_permits}` : "";
     const by = circuit.by ? `Approved by ${circuit.by}. ` : "";

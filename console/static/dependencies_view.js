@@ -135,7 +135,7 @@ function sinceOf(circuit) {
 /** Return what the circuit waits for, and what ends the wait. */
 export function nextOf(circuit, model) {
   const { state, resume_at: at } = circuit;
-  if (circuit.degraded) return "Redis does not answer; this is the last known state";
+  if (circuit.degraded) return `${circuit.problem || "Redis does not answer"}; this is the last known state`;
   if (state === "closed") return "Calls are admitted; failures are counted";
   if (state === "half_open") {
     const goal = circuit.half_open_permits ? ` of ${circuit.half_open_permits}` : "";

@@ -115,7 +115,9 @@ class Health:
     async def report(self) -> HealthReport:
         """Return the circuit's state in this instance, and lag and state of all partitions."""
         circuit = self._breaker.circuit
-        problems = ["the circuit's store cannot be reached"] if circuit.degraded else []
+        problems = [circuit.problem] if circuit.problem else []
+        if circuit.degraded and not problems:
+            problems.append("the circuit's store cannot be reached")
         if self._results is not None and (problem := self._results.problem) is not None:
             problems.append(problem)
         if (reason := self._crash_loop()) is not None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from breaker.clock import NowUs
-from breaker.errors import StoreUnavailableError
+from breaker.errors import StoreUnavailableError, WritesRefusedError
 from breaker.names import circuit_name
 from breaker.notes import Report
 from breaker.settings import check_name
@@ -17,6 +17,7 @@ from breaker.state import Change, Circuit, Rules
 from breaker.stores import replies
 from breaker.stores.dependencies import KEPT_SECONDS, UNUSED_SECONDS, FindRules
 from breaker.stores.redis.client import Client
+from breaker.stores.redis.refusals import told
 from breaker.stores.redis.runner import Argument, ScriptRunner, rule_arguments
 from breaker.stores.redis.store import (
     RedisCircuitStore,
@@ -144,7 +145,7 @@ class RedisDependencyStore:
     async def _send(self) -> None:
         requests, self._waiting = self._waiting, []
         try:
-            names, answers = await self._run(requests)
+            names, answers, refused = await self._run(requests)
         except StoreUnavailableError as error:
             for request in requests:
                 if not request.reply.done():
@@ -157,7 +158,11 @@ class RedisDependencyStore:
         remaining = iter(answers)
         for request in requests:
             answer = next(remaining) if isinstance(request, _Poll) else names
-            if not request.reply.done():
+            if request.reply.done():
+                continue
+            if refused and isinstance(request, _Registration) and request.used:
+                request.reply.set_exception(WritesRefusedError(told(replies.text(refused))[0]))
+            else:
                 request.reply.set_result(answer)
 
     async def _run(self, requests: list[_Poll | _Registration]) -> Any:
@@ -202,4 +207,4 @@ class _PolledStore(RedisCircuitStore):
 
     async def _poll(self, rules: Rules, report: tuple[Argument, ...]) -> Change:
         poll = _Poll(self._dependency, self._report_keys, rules, report)
-        return replies.change(self._name, rules, await self._together.poll(poll))
+        return await self._polled(rules, await self._together.poll(poll))

@@ -76,6 +76,17 @@ def refusal_in_text(text: str) -> Refusal | None:
     return _refusal(text.removeprefix("ERR "), "")
 
 
+def told(error: str) -> tuple[str, bool]:
+    """Return what an operator is told about a refused write, and whether only memory is missing.
+
+    Args:
+        error: the error that a script has caught.
+    """
+    if (found := refusal_in_text(error)) is None:
+        return f"Redis answers but takes no writes: {error}", False
+    return str(found), found.code == "OOM"
+
+
 def _refusal(text: str, code: str) -> Refusal | None:
     if code not in _TODO:
         if found := _CODE.search(text):

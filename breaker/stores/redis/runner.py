@@ -137,9 +137,14 @@ class ScriptRunner:
                 async with PatientTimeout(limit):
                     return await awaitable
         except FAILURES as error:
-            if isinstance(error, TimeoutError | NoAnswerError) and self._links is not None:
-                await self._links.drop()
+            if isinstance(error, TimeoutError | NoAnswerError):
+                await self.drop_connections()
             raise self._unavailable(error, limit) from error
+
+    async def drop_connections(self) -> None:
+        """Close the client's connections, see `Links.drop`."""
+        if self._links is not None:
+            await self._links.drop()
 
     async def aclose(self) -> None:
         """Return the kept connections to the client's pool."""
@@ -168,8 +173,7 @@ class ScriptRunner:
             reply = await connection.read_response(timeout=self._timeout)
             if reply is None:  # no script returns nil, so None means a timeout
                 await connection.disconnect(nowait=True)
-                if self._links is not None:
-                    await self._links.drop()
+                await self.drop_connections()
                 raise TimeoutError
             # True if the server has announced maintenance.
             reconnect: bool = connection.should_reconnect()  # type: ignore[no-untyped-call]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Any, Self
 
 from breaker.alerts.base import AlertBatch, OutboxStatus
@@ -17,6 +18,7 @@ from breaker.state import Change, Circuit, HistoryEntry, Permit, Rules
 from breaker.stores import replies
 from breaker.stores.base import CALLBACK_LIMIT, Admission, Callback, Registration
 from breaker.stores.redis.client import Client, connect
+from breaker.stores.redis.refusals import told
 from breaker.stores.redis.runner import FAILURES, Argument, ScriptRunner
 from breaker.stores.redis.subscription import messages
 
@@ -105,13 +107,12 @@ class RedisCircuitStore:
 
     async def snapshot(self, rules: Rules) -> Change:
         """See `CircuitStore.snapshot`."""
-        reply = await self._run("snapshot", rules, self._poll_keys)
-        return replies.change(self._name, rules, reply)
+        return await self._polled(rules, await self._run("snapshot", rules, self._poll_keys))
 
     async def report(self, rules: Rules, report: Report) -> Change:
         """See `CircuitStore.report`."""
         reply = await self._run("report", rules, self._report_keys, *report_arguments(report))
-        return replies.change(self._name, rules, reply)
+        return await self._polled(rules, reply)
 
     async def record_failure(
         self, rules: Rules, failure_id: str, error: str, permit: Permit
@@ -300,6 +301,15 @@ class RedisCircuitStore:
         if self._owned:
             with contextlib.suppress(*FAILURES):
                 await self._client.aclose()
+
+    async def _polled(self, rules: Rules, reply: bytes | str) -> Change:
+        """Return a poll's result; the script has caught the error of a refused write."""
+        change = replies.change(self._name, rules, reply)
+        if not change.refused:
+            return change
+        await self._runner.drop_connections()
+        refused, is_full = told(change.refused)
+        return replace(change, refused=refused, is_full=is_full)
 
     async def _change(self, script: str, rules: Rules, *arguments: Argument) -> Change:
         now = None if self._now_us is None else self._now_us()

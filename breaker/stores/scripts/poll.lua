@@ -8,7 +8,7 @@
 -- ARGV[6] time for which the circuit of a name without a place is kept, milliseconds
 -- ARGV[7..] for each polled circuit its name, its rules (ARGV[2] of common.lua), whether there is a
 --           report (1 or 0), and the arguments 4 to 10 of report.lua
--- Returns {registered names, replies of the circuits}
+-- Returns {registered names, replies of the circuits, error with which Redis refuses writes or ''}
 
 local KEYS_OF_ONE, ARGUMENTS_OF_ONE = 12, 10
 
@@ -31,12 +31,15 @@ local function lasting_keys(first)
   return { KEYS[first], KEYS[first + 6], KEYS[first + 7] }
 end
 
+-- include refusal
+
+local refused = refusal(KEYS[1])
 local oldest = string.format('(%.0f', tonumber(now_us) - tonumber(ARGV[5]))
-for _, name in ipairs(redis.call('ZRANGE', KEYS[1], '-inf', oldest, 'BYSCORE')) do
+for _, name in ipairs(refused and {} or redis.call('ZRANGE', KEYS[1], '-inf', oldest, 'BYSCORE')) do
   redis.call('ZREM', KEYS[1], name)
 end
 local added = {}
-for name in string.gmatch(ARGV[4], '%S+') do
+for name in string.gmatch(refused and '' or ARGV[4], '%S+') do
   local known = redis.call('ZSCORE', KEYS[1], name)
   if known or redis.call('ZCARD', KEYS[1]) < tonumber(ARGV[3]) then
     redis.call('ZADD', KEYS[1], now_us, name)
@@ -60,7 +63,7 @@ for index = 1, (#KEYS - 2) / KEYS_OF_ONE do
     for _, key in ipairs(lasting_keys(first)) do
       redis.call('PERSIST', key)
     end
-  elseif not redis.call('ZSCORE', KEYS[1], name) then
+  elseif not refused and not redis.call('ZSCORE', KEYS[1], name) then
     for _, key in ipairs(lasting_keys(first)) do
       redis.call('PEXPIRE', key, ARGV[6])
     end
@@ -72,4 +75,4 @@ for name, is_new in pairs(added) do
     redis.pcall('PUBLISH', KEYS[2], name .. ' ')
   end
 end
-return { redis.call('ZRANGE', KEYS[1], 0, -1), replies }
+return { redis.call('ZRANGE', KEYS[1], 0, -1), replies, refused or '' }

@@ -12,6 +12,12 @@
 -- include common
 -- include moves
 -- include standstill
+-- include refusal
+
+local refused = refusal(KEYS[2])
+if refused then
+  return 'no_writes ' .. #refused .. ' ' .. refused .. ' ' .. reply('ignored')
+end
 
 local REPORTS = 10000
 local RUNNING_MS = 60000

@@ -4,6 +4,11 @@
 -- include common
 -- include moves
 -- include standstill
+-- include refusal
 
+local refused = refusal(KEYS[2])
+if refused then
+  return 'no_writes ' .. #refused .. ' ' .. refused .. ' ' .. reply('ignored')
+end
 judge_standstill()
 return reply('done')

@@ -1,19 +1,30 @@
-"""A memory store with outages and data loss, and helpers that advance a clock."""
+"""A memory store with outages, refused writes and data loss, and helpers for a clock."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable
+from dataclasses import replace
 from typing import Any
 
 from breaker import Circuit, ManualClock, MemoryCircuitStore, StoreUnavailableError
+from breaker.errors import WritesRefusedError
 from breaker.state import Rules
 
 
 class UnreliableStore(MemoryCircuitStore):
-    """A memory store with outages (`away`) and data loss (`lose_everything`)."""
+    """A memory store with outages (`away`) and data loss (`lose_everything`).
+
+    Attributes:
+        refuses: why the store takes no writes, although it answers polls; empty: it takes them.
+        refuses_polls: whether a poll notices `refuses`; else only the other operations do.
+        is_full: whether the store has no memory left.
+    """
 
     away = False
+    refuses = ""
+    refuses_polls = True
+    is_full = False
 
     def __getattribute__(self, name: str) -> Any:
         found = super().__getattribute__(name)
@@ -23,6 +34,13 @@ class UnreliableStore(MemoryCircuitStore):
         async def unless_away(*arguments: Any) -> Any:
             if self.away:
                 raise StoreUnavailableError("out of reach")
+            if self.refuses and name in {"snapshot", "report"}:
+                change = await MemoryCircuitStore.snapshot(self, arguments[0])
+                if not self.refuses_polls:
+                    return change
+                return replace(change, refused=self.refuses, is_full=self.is_full)
+            if self.refuses:
+                raise WritesRefusedError(self.refuses)
             return await found(*arguments)
 
         return unless_away

@@ -20,6 +20,7 @@ from processing.parking.store import WritingAs
 from processing.partitions.lag import PartitionLag
 from processing.progress.store import Mark
 from processing.redrive.run_store import RunningRedrive
+from tests.support.breaker.unreliable_store import UnreliableStore
 from tests.support.processing.events import IDENTITY, SOURCE, event
 from tests.support.processing.watch_rig import WatchRig
 
@@ -83,6 +84,20 @@ async def test_report_has_the_mode() -> None:
     async with CircuitBreaker(MemoryCircuitStore(rules.name), rules) as breaker:
         report = await WatchRig(breaker, ManualClock()).health.report()
     assert json.loads(json.dumps(report.to_json()))["mode"] == "observe"
+
+
+@pytest.mark.parametrize("is_full", [False, True])
+async def test_refused_writes_are_reported_within_a_poll(is_full: bool) -> None:
+    """The report quotes the store's reason, and a full store's as well, which is no outage."""
+    rules, clock = BreakerSettings(), ManualClock()
+    store = UnreliableStore(rules.name, now_us=clock.now_us)
+    async with CircuitBreaker(store, rules, clock=clock) as breaker:
+        store.refuses, store.is_full = "Redis answers but takes no writes: READONLY", is_full
+        await breaker.refresh()
+        report = await WatchRig(breaker, clock).health.report()
+    assert (report.status, report.is_healthy) == ("degraded", False)
+    assert report.problems == ("Redis answers but takes no writes: READONLY",)
+    assert report.circuit.degraded is not is_full
 
 
 async def test_unreachable_hub_reports_degraded(rig: WatchRig) -> None:

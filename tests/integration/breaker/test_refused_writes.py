@@ -1,0 +1,217 @@
+"""A real Redis that answers, but takes no writes: each reason, noticed by a poll and ended."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+import redis
+
+from breaker import (
+    BreakerSettings,
+    CircuitBreaker,
+    DependencyCircuits,
+    DependencySettings,
+    RedisCircuitStore,
+    RedisDependencyStore,
+    StoreUnavailableError,
+)
+from breaker.__main__ import run
+from breaker.cli.arguments import parser
+from breaker.stores.redis import connect
+from tests.support.own_redis import Server
+from tests.support.patience import HANG_SECONDS, STORE_SECONDS
+
+SETTINGS = BreakerSettings(
+    name="c",
+    failure_threshold=9,
+    poll_seconds=0.02,
+    store_timeout_seconds=STORE_SECONDS,
+    store_grace_seconds=0.3,
+)
+RULES = SETTINGS.rules("here:1")
+USER = "writer"
+
+
+class Refusing:
+    """A server that can be made to refuse writes.
+
+    Args:
+        server: the server, which saves no snapshots.
+    """
+
+    def __init__(self, server: Server) -> None:
+        self.url = server.url.replace("redis://", f"redis://{USER}:secret@")
+        self.admin = redis.Redis(port=server.port)
+        self._directory = server.directory
+
+    def reset(self) -> None:
+        """Take all writes again, and forget all data."""
+        self.admin.replicaof("no", "one")
+        for setting in ("min-replicas-to-write", "maxmemory"):
+            self.admin.config_set(setting, 0)
+        self.admin.config_set("save", "")
+        self.allow("reset", "on", ">secret", "~*", "&*", "+@all")
+        self.admin.flushall()
+
+    def allow(self, *rights: str) -> None:
+        """Change the rights of the user."""
+        self.admin.execute_command("ACL SETUSER", USER, *rights)  # type: ignore[no-untyped-call]
+
+    def refuse(self, code: str) -> None:
+        """Refuse writes for the reason of an error code."""
+        match code:
+            case "READONLY":
+                self.admin.replicaof("127.0.0.1", 1)
+            case "NOREPLICAS":
+                self.admin.config_set("min-replicas-to-write", 1)
+            case "OOM":
+                self.admin.config_set("maxmemory", 1)
+            case "NOPERM":
+                self.allow("-@write", "+evalsha", "+eval")
+            case "MISCONF":
+                self.admin.set("unsaved", "1")
+                self.admin.config_set("save", "1 1000000")
+                self.admin.config_set("rdbcompression", "no")
+                self._save_fails()
+
+    def _save_fails(self) -> None:
+        """Let a snapshot fail, because a directory has the name of its file."""
+        blocked = self._directory / str(self.admin.config_get("dbfilename")["dbfilename"])
+        with suppress(FileExistsError):
+            blocked.mkdir()
+        with suppress(redis.exceptions.ResponseError):
+            self.admin.bgsave()
+        while self.admin.info("persistence")["rdb_last_bgsave_status"] != "err":
+            pass
+        blocked.rmdir()
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Refusing]:
+    directory: Path = tmp_path_factory.mktemp("refusing")
+    own = Server(directory)
+    own.start()
+    refusing = Refusing(own)
+    yield refusing
+    refusing.admin.close()
+    own.stop()
+
+
+@pytest.fixture
+def refusing(server: Refusing) -> Iterator[Refusing]:
+    server.reset()
+    yield server
+    server.reset()
+
+
+@pytest.fixture
+async def breaker(refusing: Refusing) -> AsyncIterator[CircuitBreaker]:
+    store = RedisCircuitStore.from_settings(refusing.url, SETTINGS)
+    async with CircuitBreaker(store, SETTINGS) as made:
+        yield made
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(HANG_SECONDS):
+        while not condition():
+            await asyncio.sleep(0.005)
+
+
+@pytest.mark.parametrize("code", ["READONLY", "NOREPLICAS", "MISCONF", "NOPERM"])
+async def test_grace_time_runs_out_once(
+    refusing: Refusing, breaker: CircuitBreaker, code: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The poll notices it without a write of ours, and reads do not end the outage."""
+    permit = await breaker.try_acquire()
+    refusing.refuse(code)
+    await until(lambda: breaker.circuit.holding)
+    assert breaker.circuit.problem.startswith(f"Redis answers but takes no writes: {code} ")
+    failed = await breaker.record_failure("a", "boom", permit)  # ends although Redis stays so
+    assert (failed.failures, failed.degraded) == (1, True)
+    with pytest.raises(StoreUnavailableError, match=code):
+        await breaker.isolate("ann")
+    await asyncio.sleep(0.2)
+    assert (breaker.circuit.degraded, breaker.circuit.holding) == (True, False)
+    texts = [each.message for each in caplog.records if each.levelno >= logging.WARNING]
+    assert sum("nothing starts for up to" in text for text in texts) == 1
+    assert not any("takes writes again" in text for text in texts)
+    refusing.reset()
+    await until(lambda: not breaker.circuit.degraded)
+    async with asyncio.timeout(HANG_SECONDS):
+        while (await breaker.refresh()).failures != 1:
+            await asyncio.sleep(0.01)
+    assert breaker.circuit.problem == ""
+
+
+async def test_full_redis_is_said_but_holds_nothing(
+    refusing: Refusing, breaker: CircuitBreaker
+) -> None:
+    """What frees memory must go on; a failure's script frees some first, and then counts."""
+    permit = await breaker.try_acquire()
+    refusing.refuse("OOM")
+    async with asyncio.timeout(HANG_SECONDS):
+        while "OOM command not allowed" not in (await breaker.refresh()).problem:
+            await asyncio.sleep(0.005)
+    assert (breaker.circuit.admits, breaker.circuit.degraded) == (True, False)
+    assert (await breaker.record_failure("a", "boom", permit)).failures == 1
+    await until(lambda: "OOM" in breaker.circuit.problem)
+    assert not breaker.circuit.degraded
+    refusing.reset()
+    await until(lambda: not breaker.circuit.problem)
+
+
+async def test_partial_rights_do_not_hold_for_ever(
+    refusing: Refusing, breaker: CircuitBreaker
+) -> None:
+    """An ACL that allows the poll's write and denies others: a failure is recorded alone."""
+    permit = await breaker.try_acquire()
+    refusing.allow("-hset", "-hget", "-pexpire")
+    async with asyncio.timeout(HANG_SECONDS):
+        circuit = await breaker.record_failure("a", "boom", permit)
+    assert circuit.degraded
+    assert "NOPERM" in circuit.problem
+
+
+async def test_command_line_shows_the_state_and_the_problem(
+    refusing: Refusing,
+    breaker: CircuitBreaker,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """An operator sees the stored state although Redis takes no writes."""
+    await breaker.isolate("ann", "night")
+    refusing.refuse("READONLY")
+    for name, value in {"REDIS_URL": refusing.url, "BREAKER_NAME": "c"}.items():
+        monkeypatch.setenv(name, value)
+    await run(parser("").parse_args(["status"]))
+    shown = capsys.readouterr().out
+    assert "isolated (generation 1)" in shown
+    assert "problem    Redis answers but takes no writes: READONLY " in shown
+
+
+@pytest.mark.parametrize("code", ["READONLY", "OOM"])
+async def test_dependencies(refusing: Refusing, code: str) -> None:
+    """One poll serves all circuits; a new name holds, and is registered afterwards."""
+    client = connect(refusing.url, SETTINGS)
+    store = RedisDependencyStore(client, "c", timeout_seconds=STORE_SECONDS)
+    async with DependencyCircuits(store, DependencySettings(SETTINGS)) as circuits:
+        known = await circuits.use("known")
+        assert known is not None
+        assert known.circuit.admits
+        refusing.refuse(code)
+        await until(lambda: code in known.circuit.problem)
+        assert known.circuit.degraded == (code == "READONLY")
+        new = await circuits.use("new")
+        assert new is not None
+        assert code in new.circuit.problem
+        refusing.reset()
+        await until(lambda: new.circuit.admits and not new.circuit.degraded)
+        async with asyncio.timeout(HANG_SECONDS):
+            while set(refusing.admin.zrange("breaker:{c}/names", 0, -1)) != {b"known", b"new"}:
+                await asyncio.sleep(0.01)
+    await client.aclose()
