@@ -50,7 +50,7 @@ def connect(url: str, settings: BreakerSettings | None = None) -> Client:
     with _address_errors():
         if settings.redis_cluster:
             cluster = WaitingCluster.from_url(url, **options)
-            make_patient(cluster)
+            make_patient(cluster, Links.of(url))
             return cluster
         return Redis.from_pool(_pool(url, **options))
 
@@ -77,7 +77,7 @@ async def log_in(client: Client) -> None:
 
 def _pool(url: str, **options: Any) -> WaitingPool:
     pool = WaitingPool.from_url(url, **options)
-    pool.connection_class = patient(pool.connection_class, Links())
+    pool.connection_class = patient(pool.connection_class, Links.of(url))
     pool.subscriptions.connection_class = pool.connection_class
     # This opens no connection, but checks the options that the first connection would check.
     pool.make_connection()  # type: ignore[no-untyped-call]

@@ -34,7 +34,8 @@ again does not hide a silent Redis forever.
 class PatientTimeout:
     """A timeout, as `asyncio.timeout`, that starts again when its timer fires late.
 
-    It starts at most `MOST_STARTS` times.
+    It starts at most `MOST_STARTS` times. Each further time is as long as the timer was late, and
+    not longer than the timeout. So a busy machine does not hide a silent Redis for many timeouts.
 
     Args:
         seconds: the timeout.
@@ -52,7 +53,7 @@ class PatientTimeout:
     async def __aenter__(self) -> None:
         """Start the time."""
         await self._scope.__aenter__()
-        self._start()
+        self._start(self._seconds)
 
     async def __aexit__(
         self,
@@ -65,14 +66,15 @@ class PatientTimeout:
             self._handle.cancel()
         await self._scope.__aexit__(kind, error, traceback)
 
-    def _start(self) -> None:
+    def _start(self, seconds: float) -> None:
         self._starts += 1
-        when = self._loop.time() + self._seconds
+        when = self._loop.time() + seconds
         self._handle = self._loop.call_at(when, self._end, when)
 
     def _end(self, when: float) -> None:
-        if self._loop.time() - when > LATE_SECONDS and self._starts < MOST_STARTS:
-            self._start()
+        late = self._loop.time() - when
+        if late > LATE_SECONDS and self._starts < MOST_STARTS:
+            self._start(min(self._seconds, late))
         else:
             self._scope.reschedule(self._loop.time())
 
@@ -80,7 +82,7 @@ class PatientTimeout:
 class _Patience(Link):
     """A connection whose timeouts a late event loop does not shorten.
 
-    A timeout, and the answer that the server takes no writes, drop all connections of the client.
+    A timeout, and the answer that the server takes no writes, drop all connections to the address.
     """
 
     def __init__(self, **options: Any) -> None:
@@ -88,6 +90,7 @@ class _Patience(Link):
         self.links.add(self)
 
     async def _connect(self) -> None:
+        self.loop = asyncio.get_running_loop()
         seconds, self.socket_connect_timeout = self.socket_connect_timeout, None
         try:
             if seconds is None:
@@ -152,15 +155,15 @@ class _Patience(Link):
             self.use = Use.IDLE
 
 
-def make_patient(cluster: RedisCluster) -> None:
+def make_patient(cluster: RedisCluster, links: Links) -> None:
     """Give the connections of a cluster's client patient timeouts, before the first connection."""
     options = cluster.nodes_manager.connection_kwargs
-    options["connection_class"] = patient(options["connection_class"], Links())
+    options["connection_class"] = patient(options["connection_class"], links)
     for node in cluster.startup_nodes:
         node.connection_class = options["connection_class"]
 
 
 def patient[C: AbstractConnection](connection_class: type[C], links: Links) -> type[C]:
-    """Return the class of a client's connections; a late event loop shortens no timeout."""
+    """Return a class of connections; a late event loop shortens no timeout."""
     name = f"Patient{connection_class.__name__}"
     return type(name, (_Patience, connection_class), {"links": links})

@@ -154,6 +154,25 @@ async def test_muted_connections_cost_a_client_command_one_timeout(address: Addr
     await client.aclose()
 
 
+async def test_timeout_drops_the_connections_of_each_client_of_the_address(
+    address: Address,
+) -> None:
+    """A handler's own client does not wait for a timeout of its own."""
+    proxy, url = address
+    client = connect(url, BreakerSettings(store_timeout_seconds=0.5))
+    own = connect(url.removesuffix("/0") + "/1", SETTINGS)
+    await asyncio.gather(*(own.set(f"k{number}", "v") for number in range(KEPT)))
+    await client.ping()
+    assert proxy.mute() == KEPT + 1
+    await client.ping()  # on a new connection, after a timeout
+    async with asyncio.timeout(HANG_SECONDS):
+        while proxy.connections > 1:
+            await asyncio.sleep(0.01)
+    assert await own.get("k0") == b"v"
+    await own.aclose()
+    await client.aclose()
+
+
 async def test_cut_connections_cost_no_error(pair: Pair, address: Address) -> None:
     """A reset connection is noticed before it is used, by stores and by other commands."""
     proxy, url = address

@@ -14,6 +14,7 @@ from breaker import BreakerSettings, CircuitBreaker, RedisCircuitStore, StoreUna
 from breaker.stores.redis import Client, connect, patience
 from breaker.stores.redis.patience import LATE_SECONDS, PatientTimeout
 from breaker.stores.redis.runner import ScriptRunner
+from tests.support.jumping_loop import JumpingLoop, run_simulated
 from tests.support.silent_server import SilentServer
 
 TIMEOUT = 0.1
@@ -104,6 +105,23 @@ async def test_silent_redis_is_noticed_on_a_loop_that_runs() -> None:
         with pytest.raises(StoreUnavailableError):
             await runner.ask(client.ping())
         await client.aclose()
+
+
+def test_late_timeout_gives_back_the_time_of_the_lateness() -> None:
+    """A machine that is a little late all the time does not multiply the timeout."""
+
+    async def wait() -> float:
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, JumpingLoop)
+        late = 2 * LATE_SECONDS
+        # Runs before the timeout's timer, in the same turn of the loop.
+        loop.call_at(10.0, setattr, loop, "_now", 10.0 + late)
+        with pytest.raises(TimeoutError):
+            async with PatientTimeout(10.0):
+                await asyncio.Event().wait()
+        return loop.time()
+
+    assert run_simulated(wait()) == pytest.approx(10.0 + 4 * LATE_SECONDS)
 
 
 async def test_loop_that_is_always_late_does_not_hide_a_silent_redis(
