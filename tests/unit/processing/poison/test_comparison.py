@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import replace
 
 import pytest
 
 from processing.errors import StorageUnavailableError
 from processing.identity import Identity, Source
+from processing.poison.comparison import Comparison
 from processing.poison.index.memory import MemoryPoisonIndex
 from processing.poison.index.notes import AWAY_SECONDS, IndexNotes
 from processing.poison.memory import MemoryPoisonQueue, MemoryPoisonReader
+from processing.poison.queue import PoisonReader, Received
 from tests.support.processing.events import IDENTITY
 from tests.support.processing.index_entries import compared_with, entry
 
@@ -123,6 +126,19 @@ async def test_entries_of_a_queue_that_is_all_held_stay() -> None:
         assert rig.queue.receipt_of(each.name) == each.receipt
 
 
+async def test_comparison_takes_nothing_from_a_redrive() -> None:
+    """It asks about each entry and puts messages back, but the redrive's receipts stay valid."""
+    rig = Rig(4)
+    await rig.comparison.ensure()
+    held = (await MemoryPoisonReader(rig.queue).receive())[:3]
+    await rig.index.set_receipts({each.name: each.receipt for each in held})
+    rig.remove(3)
+    found = await rig.comparison.ensure(fresh=True)
+    assert (found.state.entries, found.state.held) == (3, 0)
+    assert set(rig.queue.holds.values()) >= set(held)
+    assert [rig.queue.receipt_of(each.name) for each in held] == [each.receipt for each in held]
+
+
 async def test_messages_of_other_apps_are_counted() -> None:
     """They are put back, too, and never indexed."""
     rig = Rig(2)
@@ -162,6 +178,31 @@ async def test_interrupted_comparison_puts_messages_back() -> None:
     state = await rig.index.state()
     assert (state.built_at, state.comparing) == (None, None)
     assert (await rig.comparison.ensure()).state.entries == 100
+
+
+async def test_interruption_waits_for_messages_on_their_way() -> None:
+    """A lost answer would leave messages held whose receipts nobody knows."""
+    rig = Rig(100)
+    asked = asyncio.Event()
+
+    class Slow(MemoryPoisonReader):
+        async def receive(self) -> list[Received]:
+            page = await super().receive()
+            asked.set()
+            for _ in range(5):
+                await asyncio.sleep(0)
+            return page
+
+    async def readers() -> Mapping[str, PoisonReader]:
+        return {"": Slow(rig.queue)}
+
+    comparison = Comparison(rig.index, readers, IDENTITY)
+    task = asyncio.create_task(comparison.ensure())
+    await asked.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert rig.queue.holds == {}
 
 
 async def test_comparison_waits_for_the_one_of_another_process() -> None:
