@@ -14,6 +14,7 @@ from local.state_directory import StateDirectory
 _BLOB = re.compile(
     r"(?P<namespace>[^/]+)/(?P<hub>[^/]+)/(?P<group>[^/]+)/(?P<kind>ownership|checkpoint)/(?P<id>[^/]+)"
 )
+_NUMBER = re.compile(r"-?[0-9]{1,19}")
 _OWNER = re.compile(r"(?P<pid>\d+)-[0-9a-f-]+")
 _PATIENCE = 2.0
 
@@ -96,7 +97,7 @@ def _line(
     ownership, checkpoint = blobs.get("ownership"), blobs.get("checkpoint")
     owner_id = ownership.metadata.get("ownerid") or None if ownership else None
     sequence = checkpoint.metadata.get("sequencenumber") if checkpoint else None
-    number = int(sequence) if sequence and sequence.lstrip("-").isdigit() else None
+    number = int(sequence) if sequence and _NUMBER.fullmatch(sequence) else None
     return Partition(
         *place,
         owner=_owner(owner_id, hosts),

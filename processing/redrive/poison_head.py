@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from processing.errors import ProcessingError, StorageUnavailableError
+from processing.errors import CheckpointUnreadableError, ProcessingError, StorageUnavailableError
 from processing.event import event_id
 from processing.identity import Identity, Source
 from processing.monitoring.partition_state import PartitionState
@@ -95,7 +95,10 @@ class PoisonHead:
             )
         source = Source(self._identity, partition)
         progress = await self._progress.load(source)
-        checkpoint = await self._checkpoint(partition)
+        try:
+            checkpoint = await self._checkpoint(partition)
+        except CheckpointUnreadableError:
+            checkpoint = None  # the progress alone says what is finished
         hub = await self._positions.range(partition)
         marks = (progress.watermark, checkpoint)
         # Marks at or above the end belong to an earlier hub with the same name.

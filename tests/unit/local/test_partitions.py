@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
+
+import pytest
 
 from local.partitions import HostBlob, partition_table
 
@@ -75,3 +78,12 @@ def test_unknown_values_are_none() -> None:
 
 def test_other_blobs_are_ignored() -> None:
     assert partition_table([HostBlob("locks/a", {}, NOW)], [hub((0, 1))], HOSTS, NOW) == []
+
+
+@pytest.mark.parametrize("number", ["", "--5", "-", "nine", "1" * 5000, None])
+def test_odd_checkpoint_hides_no_other_partition(number: str | None) -> None:
+    """Its own lag is counted as without a checkpoint."""
+    metadata = {} if number is None else {"sequencenumber": number}
+    odd = replace(at("0", "1"), metadata=metadata)
+    lines = partition_table([odd, at("1", "4")], [hub((0, 9), (0, 9))], HOSTS, NOW)
+    assert [(line.checkpoint_sequence_number, line.lag) for line in lines] == [(None, 10), (4, 5)]

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from processing.errors import ProcessingError, StorageUnavailableError
+from processing.errors import CheckpointUnreadableError, ProcessingError, StorageUnavailableError
 from processing.monitoring.partition_state import PartitionState, State
 from processing.parking.memory import MemoryParkingStore
 from processing.partitions.checkpoints import Checkpoint
@@ -43,10 +43,12 @@ STATE = PartitionState("events", "0", State.STALLED, 90.0, 1, reason="ConnectErr
 def heads(
     hub: Hub,
     store: MemoryParkingStore,
-    checkpoint: Checkpoint | None = None,
+    checkpoint: Checkpoint | CheckpointUnreadableError | None = None,
     reports: Callable[[], Awaitable[list[PartitionState]]] | None = None,
 ) -> PoisonHead:
     async def read(_partition: str) -> Checkpoint | None:
+        if isinstance(checkpoint, CheckpointUnreadableError):
+            raise checkpoint
         return checkpoint
 
     async def none() -> list[PartitionState]:
@@ -75,6 +77,15 @@ async def test_first_unfinished_event_follows_the_watermark() -> None:
     await finish(store, 4, 5, 7)
     head = await heads(Hub(*range(10)), store).find("0")
     assert (head.sequence_number, head.id, head.key) == (6, event(6).id, None)
+
+
+async def test_unreadable_checkpoint_refuses_no_decision() -> None:
+    """An event that keeps its partition can be poisoned all the same."""
+    store = MemoryParkingStore()
+    await finish(store, 4)
+    odd = CheckpointUnreadableError("the checkpoint of partition 0 has only an offset")
+    head = await heads(Hub(*range(10)), store, odd).find("0")
+    assert head.sequence_number == 5
 
 
 async def test_decision_names_the_event_to_the_next_claim() -> None:
