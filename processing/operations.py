@@ -10,7 +10,7 @@ from functools import partial
 from azure.eventhub.aio import EventHubConsumerClient
 
 from breaker import CircuitBreaker, StoreUnavailableError
-from breaker.stores.redis import FAILURES, Client, log_in
+from breaker.stores.redis import FAILURES, Client, explained, log_in
 from processing.circuit_wiring import instance_name, without_judging
 from processing.errors import StorageUnavailableError
 from processing.formats.keys import parked_partitions_key
@@ -314,5 +314,5 @@ async def _redis_time(client: Client, key: str) -> float:
     try:
         seconds, microseconds = await client.eval("return redis.call('TIME')", 1, key)
     except FAILURES as error:
-        raise StorageUnavailableError(f"redis: {type(error).__name__}: {error}") from error
+        raise StorageUnavailableError(f"redis: {explained(error)}") from error
     return int(seconds) + int(microseconds) / 1e6

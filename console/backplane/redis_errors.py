@@ -8,6 +8,8 @@ from typing import Any
 
 from redis.exceptions import RedisClusterException, RedisError
 
+from breaker.stores.redis import explained
+
 
 async def ask(
     awaitable: Awaitable[Any],
@@ -18,7 +20,7 @@ async def ask(
 
     Args:
         awaitable: the command.
-        failure: builds the error from the driver error's type and message.
+        failure: builds the error from a text, see `explained`.
         timeout_seconds: limits the whole command, retries of the client included; None: no limit.
 
     Raises:
@@ -28,5 +30,4 @@ async def ask(
         async with asyncio.timeout(timeout_seconds):
             return await awaitable
     except (RedisError, RedisClusterException, OSError, TimeoutError) as error:
-        why = str(error) or "no answer in time"
-        raise failure(f"{type(error).__name__}: {why}") from error
+        raise failure(explained(error)) from error

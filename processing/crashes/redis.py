@@ -19,7 +19,7 @@ from typing import Any
 from redis.asyncio import Redis
 from redis.asyncio.cluster import RedisCluster
 
-from breaker.stores.redis import FAILURES
+from breaker.stores.redis import FAILURES, explained
 from processing.crashes.memory import MOST_RUNS
 from processing.crashes.process import ProcessName
 from processing.crashes.records import AloneRun, LastSeen, parsed
@@ -153,6 +153,4 @@ async def _reply(command: Awaitable[Any]) -> Any:
     try:
         return await command
     except FAILURES as error:
-        raise StorageUnavailableError(
-            f"store of crash loops: {type(error).__name__}: {error}"
-        ) from error
+        raise StorageUnavailableError(f"store of crash loops: {explained(error)}") from error

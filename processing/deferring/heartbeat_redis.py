@@ -7,7 +7,7 @@ from typing import Any
 from redis.asyncio import Redis
 from redis.asyncio.cluster import RedisCluster
 
-from breaker.stores.redis import FAILURES
+from breaker.stores.redis import FAILURES, explained
 from processing.deferring.heartbeat import LIFETIME_SECONDS
 from processing.errors import StorageUnavailableError
 from processing.formats.keys import replays_key
@@ -43,4 +43,4 @@ class RedisHeartbeat:
 
 
 def _unavailable(error: Exception) -> StorageUnavailableError:
-    return StorageUnavailableError(f"heartbeat of the replays: {type(error).__name__}: {error}")
+    return StorageUnavailableError(f"heartbeat of the replays: {explained(error)}")

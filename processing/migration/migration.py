@@ -22,7 +22,7 @@ from typing import Any
 from redis.asyncio import Redis
 from redis.asyncio.cluster import RedisCluster
 
-from breaker.stores.redis import FAILURES
+from breaker.stores.redis import FAILURES, explained
 from processing.errors import StorageUnavailableError
 from processing.formats.keys import parked_partitions_key, partition_prefix
 from processing.identity import Identity, Source
@@ -268,7 +268,4 @@ def _text(value: bytes | str) -> str:
 
 
 def _unavailable(error: Exception) -> StorageUnavailableError:
-    return StorageUnavailableError(
-        f"migration of the data of version 0.1: {type(error).__name__}: "
-        f"{str(error) or 'no answer in time'}"
-    )
+    return StorageUnavailableError(f"migration of the data of version 0.1: {explained(error)}")

@@ -16,7 +16,7 @@ from typing import Any
 from redis.asyncio import Redis
 from redis.asyncio.cluster import RedisCluster
 
-from breaker.stores.redis import FAILURES
+from breaker.stores.redis import FAILURES, explained
 from processing.errors import StorageUnavailableError
 from processing.identity import Identity
 from processing.monitoring.fleet import (
@@ -86,6 +86,4 @@ async def _reply(command: Awaitable[Any]) -> Any:
     try:
         return await command
     except FAILURES as error:
-        raise StorageUnavailableError(
-            f"states of the partitions: {type(error).__name__}: {error}"
-        ) from error
+        raise StorageUnavailableError(f"states of the partitions: {explained(error)}") from error

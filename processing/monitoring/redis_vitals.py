@@ -10,7 +10,7 @@ from typing import Any
 from redis.asyncio import Redis
 from redis.asyncio.cluster import RedisCluster
 
-from breaker.stores.redis import FAILURES
+from breaker.stores.redis import FAILURES, explained
 from processing.errors import StorageUnavailableError
 from processing.monitoring.vitals import VitalsEntry, readable_numbers, vitals_key
 
@@ -58,7 +58,7 @@ class RedisVitals:
                 pipe.expire(self._key, LIFETIME_SECONDS)
                 await pipe.execute()
         except FAILURES as error:
-            raise StorageUnavailableError(f"vitals: {type(error).__name__}: {error}") from error
+            raise StorageUnavailableError(f"vitals: {explained(error)}") from error
 
 
 class RedisVitalsReader:
@@ -86,7 +86,7 @@ class RedisVitalsReader:
             try:
                 found = await self._client.xrange(self._key, f"({cursor}", count=READ)
             except FAILURES as error:
-                raise StorageUnavailableError(f"vitals: {type(error).__name__}: {error}") from error
+                raise StorageUnavailableError(f"vitals: {explained(error)}") from error
             own = [_entry(id_, fields) for id_, fields in found if self._is_own(fields)]
             read = [each for each in own if each is not None]
             if read or not found:
@@ -105,7 +105,7 @@ class RedisVitalsReader:
         try:
             found = await self._client.xrevrange(self._key, count=1)
         except FAILURES as error:
-            raise StorageUnavailableError(f"vitals: {type(error).__name__}: {error}") from error
+            raise StorageUnavailableError(f"vitals: {explained(error)}") from error
         return bytes(found[0][0]).decode() if found else "0-0"
 
 

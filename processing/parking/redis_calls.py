@@ -12,11 +12,10 @@ from redis.asyncio.cluster import RedisCluster
 from redis.exceptions import (
     NoPermissionError,
     NoScriptError,
-    OutOfMemoryError,
     ResponseError,
 )
 
-from breaker.stores.redis import FAILURES
+from breaker.stores.redis import FAILURES, explained, refusal_in
 from processing.errors import StorageUnavailableError
 from processing.identity import Source
 from processing.parking.lua import source as source_of
@@ -178,13 +177,12 @@ async def reply_of(command: Awaitable[Any], seconds: float | None = None) -> Any
 
 def unavailable(error: Exception) -> StorageUnavailableError:
     """Return the error for a failed command."""
-    what = str(error) or "no answer in time"
-    return StorageUnavailableError(f"parking store: {type(error).__name__}: {what}")
+    return StorageUnavailableError(f"parking store: {explained(error)}")
 
 
 def _refused(source: Source, error: Exception) -> StorageUnavailableError:
-    # Up to Redis 6.2 the code of a script's error stands inside the message.
-    if isinstance(error, OutOfMemoryError) or "-OOM " in str(error):
+    refusal = refusal_in(error)
+    if refusal is not None and refusal.code == "OOM":
         return redis_full(source, "Redis has reached its maxmemory")
     return unavailable(error)
 

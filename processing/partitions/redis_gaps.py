@@ -9,7 +9,7 @@ from pathlib import Path
 from redis.asyncio import Redis
 from redis.asyncio.cluster import RedisCluster
 
-from breaker.stores.redis import FAILURES
+from breaker.stores.redis import FAILURES, explained
 from processing.errors import StorageUnavailableError
 from processing.formats.keys import partition_prefix
 from processing.identity import Source
@@ -66,4 +66,4 @@ def _parsed(found: Iterable[bytes | str]) -> list[Gap]:
 
 
 def _unavailable(source: Source, error: Exception) -> StorageUnavailableError:
-    return StorageUnavailableError(f"gaps of {source}: {type(error).__name__}: {error}")
+    return StorageUnavailableError(f"gaps of {source}: {explained(error)}")

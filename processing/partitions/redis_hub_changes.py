@@ -10,7 +10,7 @@ from typing import Any
 from redis.asyncio import Redis
 from redis.asyncio.cluster import RedisCluster
 
-from breaker.stores.redis import FAILURES
+from breaker.stores.redis import FAILURES, explained
 from processing.errors import StorageUnavailableError
 from processing.formats.keys import hub_keys
 from processing.identity import Identity
@@ -57,7 +57,7 @@ class RedisHubChanges:
 
 
 def _unavailable(error: Exception) -> StorageUnavailableError:
-    return StorageUnavailableError(f"changes of the hub: {type(error).__name__}: {error}")
+    return StorageUnavailableError(f"changes of the hub: {explained(error)}")
 
 
 def _parsed(found: Iterable[tuple[bytes, Any]]) -> list[HubChange]:

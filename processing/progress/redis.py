@@ -14,7 +14,7 @@ from typing import Any
 from redis.asyncio import Redis
 from redis.asyncio.cluster import RedisCluster
 
-from breaker.stores.redis import FAILURES
+from breaker.stores.redis import FAILURES, explained
 from processing.errors import StorageUnavailableError
 from processing.formats.keys import FORMAT, OLDEST_FORMAT, newer_format, partition_prefix
 from processing.identity import Source
@@ -132,6 +132,4 @@ def _parse(member: bytes | str) -> tuple[int, int]:
 
 
 def _unavailable(operation: str, source: Source, error: Exception) -> StorageUnavailableError:
-    return StorageUnavailableError(
-        f"progress of {source}: {operation} failed: {type(error).__name__}: {error}"
-    )
+    return StorageUnavailableError(f"progress of {source}: {operation} failed: {explained(error)}")

@@ -12,7 +12,7 @@ from typing import Any
 from redis.asyncio import Redis
 from redis.asyncio.cluster import RedisCluster
 
-from breaker.stores.redis import FAILURES
+from breaker.stores.redis import FAILURES, explained
 from processing.errors import StorageUnavailableError
 from processing.formats.keys import redrives_key
 from processing.identity import Identity
@@ -77,10 +77,7 @@ class RedisRunStore:
             async with asyncio.timeout(self._timeout):
                 return await command
         except FAILURES as error:
-            what = str(error) or "no answer in time"
-            raise StorageUnavailableError(
-                f"running redrives: {type(error).__name__}: {what}"
-            ) from error
+            raise StorageUnavailableError(f"running redrives: {explained(error)}") from error
 
 
 def _parsed(reply: Sequence[Any]) -> Iterator[RunningRedrive]:

@@ -76,6 +76,12 @@ def refusal_in_text(text: str) -> Refusal | None:
     return _refusal(text.removeprefix("ERR "), "")
 
 
+def explained(error: BaseException) -> str:
+    """Return an error of redis-py as a text for an operator, who learns of a refusal what to do."""
+    refusal = refusal_in(error)
+    return str(refusal or f"{type(error).__name__}: {str(error) or 'no answer in time'}")
+
+
 def told(error: str) -> tuple[str, bool]:
     """Return what an operator is told about a refused write, and whether only memory is missing.
 

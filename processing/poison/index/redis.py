@@ -25,7 +25,7 @@ from typing import Any
 from redis.asyncio import Redis
 from redis.asyncio.cluster import RedisCluster
 
-from breaker.stores.redis import FAILURES
+from breaker.stores.redis import FAILURES, explained
 from processing.errors import StorageUnavailableError
 from processing.formats.keys import poison_index_keys
 from processing.identity import Identity
@@ -242,9 +242,8 @@ class RedisPoisonIndex:
             async with asyncio.timeout(self._timeout):
                 return await command
         except FAILURES as error:
-            what = str(error) or "no answer in time"
             raise StorageUnavailableError(
-                f"index of the poison queue: {type(error).__name__}: {what}"
+                f"index of the poison queue: {explained(error)}"
             ) from error
 
 

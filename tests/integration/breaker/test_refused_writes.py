@@ -5,11 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import suppress
-from pathlib import Path
 
 import pytest
-import redis
 
 from breaker import (
     BreakerSettings,
@@ -23,8 +20,8 @@ from breaker import (
 from breaker.__main__ import run
 from breaker.cli.arguments import parser
 from breaker.stores.redis import connect
-from tests.support.own_redis import Server
 from tests.support.patience import HANG_SECONDS, STORE_SECONDS
+from tests.support.refusing_redis import Refusing, running_refusing
 
 SETTINGS = BreakerSettings(
     name="c",
@@ -34,72 +31,12 @@ SETTINGS = BreakerSettings(
     store_grace_seconds=0.3,
 )
 RULES = SETTINGS.rules("here:1")
-USER = "writer"
-
-
-class Refusing:
-    """A server that can be made to refuse writes.
-
-    Args:
-        server: the server, which saves no snapshots.
-    """
-
-    def __init__(self, server: Server) -> None:
-        self.url = server.url.replace("redis://", f"redis://{USER}:secret@")
-        self.admin = redis.Redis(port=server.port)
-        self._directory = server.directory
-
-    def reset(self) -> None:
-        """Take all writes again, and forget all data."""
-        self.admin.replicaof("no", "one")
-        for setting in ("min-replicas-to-write", "maxmemory"):
-            self.admin.config_set(setting, 0)
-        self.admin.config_set("save", "")
-        self.allow("reset", "on", ">secret", "~*", "&*", "+@all")
-        self.admin.flushall()
-
-    def allow(self, *rights: str) -> None:
-        """Change the rights of the user."""
-        self.admin.execute_command("ACL SETUSER", USER, *rights)  # type: ignore[no-untyped-call]
-
-    def refuse(self, code: str) -> None:
-        """Refuse writes for the reason of an error code."""
-        match code:
-            case "READONLY":
-                self.admin.replicaof("127.0.0.1", 1)
-            case "NOREPLICAS":
-                self.admin.config_set("min-replicas-to-write", 1)
-            case "OOM":
-                self.admin.config_set("maxmemory", 1)
-            case "NOPERM":
-                self.allow("-@write", "+evalsha", "+eval")
-            case "MISCONF":
-                self.admin.set("unsaved", "1")
-                self.admin.config_set("save", "1 1000000")
-                self.admin.config_set("rdbcompression", "no")
-                self._save_fails()
-
-    def _save_fails(self) -> None:
-        """Let a snapshot fail, because a directory has the name of its file."""
-        blocked = self._directory / str(self.admin.config_get("dbfilename")["dbfilename"])
-        with suppress(FileExistsError):
-            blocked.mkdir()
-        with suppress(redis.exceptions.ResponseError):
-            self.admin.bgsave()
-        while self.admin.info("persistence")["rdb_last_bgsave_status"] != "err":
-            pass
-        blocked.rmdir()
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Refusing]:
-    directory: Path = tmp_path_factory.mktemp("refusing")
-    own = Server(directory)
-    own.start()
-    refusing = Refusing(own)
-    yield refusing
-    refusing.admin.close()
-    own.stop()
+    with running_refusing(tmp_path_factory.mktemp("refusing")) as running:
+        yield running
 
 
 @pytest.fixture
