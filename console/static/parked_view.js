@@ -111,11 +111,19 @@ function fill(row, parked, seconds, refused) {
   setText(next, nextText(seconds));
   setText(behind, count(parked.behind));
   setText(partition, parked.partition);
-  const reasonAgainst = parked.selection ? refused : "only from the command line";
+  const reasonAgainst = parked.selection ? refused : whyNotHere(parked);
   const [button, note] = end.children;
   setAttribute(button, "disabled", Boolean(reasonAgainst));
   setAttribute(button, "aria-label", `Redrive ${parked.state} ${parked.key === null ? "event" : "key"} ${name}`);
   setText(note, reasonAgainst);
+}
+
+/** Return why no button can redrive a key; the command line can. */
+function whyNotHere({ key }) {
+  const redrive = "python -m processing redrive";
+  if (key !== null) return `the key is too long for the page: use ${redrive} --key`;
+  // Without a key, only the id of its first event names the list.
+  return `the id of the first event is lost: use ${redrive}`;
 }
 
 function nextText(seconds) {

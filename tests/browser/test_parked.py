@@ -130,6 +130,7 @@ async def test_deferred_keys_are_listed_and_redriven(site: Site) -> None:
         await keys.defer(run, 3)
         alone = await keys.defer(None)
         await keys.park(f"{run}-poisoned")
+        await keys.defer(f"{run}-long-{'x' * 300}")
         await ada.page.click("#tab-parked")
         rows = ada.page.locator("#parked tr")
         row = rows.filter(has_text=re.compile(rf"{run}(?!-)"))
@@ -141,6 +142,11 @@ async def test_deferred_keys_are_listed_and_redriven(site: Site) -> None:
         lone = rows.filter(has_text="(no key)")
         await expect(lone).to_contain_text("/".join(alone.id.split("/")[-3:]))
         await expect(lone.locator("button")).to_be_enabled()
+        long = rows.filter(has_text=f"{run}-long")
+        await expect(long.locator("button")).to_be_disabled()
+        await expect(long.locator("small").last).to_have_text(
+            "the key is too long for the page: use python -m processing redrive --key"
+        )
         parked = rows.filter(has_text=f"{run}-poisoned")
         await expect(parked).to_contain_text("PoisonEventError: no amount")
         await expect(parked.locator("td").nth(1)).to_have_text("parked")
