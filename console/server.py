@@ -19,7 +19,7 @@ HEADER_BYTES = 16_384
 CLOSE_SECONDS = 10.0
 STOP_SECONDS = 5
 KEEP_ALIVE_SECONDS = 3_900
-"""How long an idle connection stays open: longer than any proxy keeps it.
+"""Time for which an idle connection stays open, longer than any proxy keeps it.
 
 If the console closes a connection just when the proxy sends a request on it, the operator gets a
 stray 503. So the proxy must close first. Envoy, which Azure Container Apps uses, keeps an idle

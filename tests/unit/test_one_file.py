@@ -51,7 +51,7 @@ VALUES = {
 
 @dataclass
 class Answers:
-    """What the programs read in a file, by the name of what they read."""
+    """Values that the programs read in a file, by their names."""
 
     found: dict[str, set[object]]
 

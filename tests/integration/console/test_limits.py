@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import re
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import pytest
 from starlette.applications import Starlette
@@ -113,90 +115,98 @@ class Kept:
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
-        self.writer = writer
-
-    @classmethod
-    async def opened(cls, url: str) -> Kept:
-        return cls(*await asyncio.open_connection("127.0.0.1", int(url.rpartition(":")[2])))
+        self._writer = writer
 
     async def ask(self) -> bytes:
         """Send a request; return the status line, or b"" if the connection was closed."""
+        self.send(REQUEST)
+        return await self.answer()
+
+    def send(self, data: bytes) -> None:
+        self._writer.write(data)
+
+    async def answer(self) -> bytes:
         async with asyncio.timeout(HANG_SECONDS):
-            self.writer.write(REQUEST)
-            head = await _rest_until(self._reader, b"\r\n\r\n")
-            if length := re.search(rb"content-length: (\d+)", head):
-                await self._reader.readexactly(int(length[1]))
+            try:
+                head = await self._reader.readuntil(b"\r\n\r\n")
+                if length := re.search(rb"content-length: (\d+)", head):
+                    await self._reader.readexactly(int(length[1]))
+            except (asyncio.IncompleteReadError, ConnectionError):
+                return b""
             return head.partition(b"\r\n")[0]
 
-    async def closed(self) -> None:
-        """Wait until the console closes the connection."""
-        async with asyncio.timeout(HANG_SECONDS):
-            assert await _rest(self._reader) == b""
+    async def aclose(self) -> None:
+        self._writer.close()
+        with contextlib.suppress(ConnectionError):
+            await self._writer.wait_closed()
 
 
-async def _rest_until(reader: asyncio.StreamReader, end: bytes) -> bytes:
+@asynccontextmanager
+async def kept(port: int) -> AsyncIterator[Kept]:
+    connection = Kept(*await asyncio.open_connection("127.0.0.1", port))
     try:
-        return await reader.readuntil(end)
-    except (asyncio.IncompleteReadError, ConnectionError):
-        return b""
+        yield connection
+    finally:
+        await connection.aclose()
 
 
-async def test_idle_connection_of_a_proxy_stays_open(
-    console: Served, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Only a client that owes a request, or the rest of one, is disconnected."""
-    monkeypatch.setattr(server, "REQUEST_SECONDS", 0.1)
-    kept, begun = await Kept.opened(console.url), await Kept.opened(console.url)
-    assert b"200" in await kept.ask()
-    assert b"200" in await begun.ask()
-    begun.writer.write(REQUEST[:20])
-    silent = await Kept.opened(console.url)
-    await begun.closed()
-    await silent.closed()
-    assert b"200" in await kept.ask()
-    for each in (kept, begun, silent):
-        each.writer.close()
-
-
-async def test_head_that_has_just_begun_has_its_own_time() -> None:
-    """A look that comes just after the first bytes of a request does not end the request."""
+@asynccontextmanager
+async def observed() -> AsyncIterator[tuple[int, list[server.RequestTimeoutProtocol]]]:
+    """Yield the port of the console's protocols, which answer 404, and the protocols."""
     loop = asyncio.get_running_loop()
     config = server.configure(Starlette(), ConsoleSettings(token=TOKEN))
     config.load()
     made: list[server.RequestTimeoutProtocol] = []
+    state = ServerState()
 
     def accept() -> server.RequestTimeoutProtocol:
-        made.append(server.RequestTimeoutProtocol(config, ServerState(), {}, loop))
+        made.append(server.RequestTimeoutProtocol(config, state, {}, loop))
         return made[-1]
 
     async with await loop.create_server(accept, "127.0.0.1", 0) as listening:
-        kept = await Kept.opened(f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}")
-        assert b"404" in await kept.ask()
-        (protocol,) = made
-        protocol.look()
-        kept.writer.write(REQUEST[:20])
-        async with asyncio.timeout(HANG_SECONDS):
-            while not protocol.conn.trailing_data[0]:
-                await asyncio.sleep(0)
-        protocol.look()
-        kept.writer.write(REQUEST[20:])
-        assert b"404" in await kept.ask()
-        kept.writer.close()
-        await kept.writer.wait_closed()
+        yield listening.sockets[0].getsockname()[1], made
 
 
-async def test_longest_idle_connection_gives_way(
-    console: Served, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def _received(protocol: server.RequestTimeoutProtocol) -> None:
+    """Wait for the beginning of a request."""
+    async with asyncio.timeout(HANG_SECONDS):
+        while not protocol.conn.trailing_data[0]:
+            await asyncio.sleep(0)
+
+
+async def test_idle_connection_of_a_proxy_stays_open() -> None:
+    """However often the console looks, it awaits nothing of an idle connection."""
+    async with observed() as (port, made), kept(port) as proxy:
+        assert b"404" in await proxy.ask()
+        for _ in range(3):
+            made[0].look()
+        assert b"404" in await proxy.ask()
+
+
+async def test_half_of_the_next_request_is_not_awaited_forever() -> None:
+    """The first bytes of a request get their own time, and no more than that."""
+    async with observed() as (port, made), kept(port) as proxy, kept(port) as slow:
+        assert b"404" in await proxy.ask()
+        assert b"404" in await slow.ask()
+        for each, protocol in ((proxy, made[0]), (slow, made[1])):
+            protocol.look()
+            each.send(REQUEST[:20])
+            await _received(protocol)
+            protocol.look()
+        proxy.send(REQUEST[20:])
+        assert b"404" in await proxy.answer()
+        made[1].look()
+        assert await slow.answer() == b""
+
+
+async def test_longest_idle_connection_gives_way(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server, "IDLE_MOST", 2)
-    one, two, three = [await Kept.opened(console.url) for _ in range(3)]
-    for each in (one, two, one, three):
-        assert b"200" in await each.ask()
-    await two.closed()
-    for each in (three, one, three, one):
-        assert b"200" in await each.ask()
-    for each in (one, two, three):
-        each.writer.close()
+    async with observed() as (port, _), kept(port) as one, kept(port) as two, kept(port) as three:
+        for each in (one, two, one, three):
+            assert b"404" in await each.ask()
+        assert await two.ask() == b""
+        for each in (three, one, three, one):
+            assert b"404" in await each.ask()
 
 
 def test_proxy_closes_idle_connections_first() -> None:
