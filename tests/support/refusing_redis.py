@@ -26,14 +26,15 @@ class Refusing:
         self.admin = redis.Redis(port=server.port)
         self._directory = server.directory
 
-    def reset(self) -> None:
-        """Take all writes again, and forget all data."""
+    def reset(self, *, keep: bool = False) -> None:
+        """Take all writes again; forget all data, unless told to keep it."""
         self.admin.replicaof("no", "one")
         for setting in ("min-replicas-to-write", "maxmemory"):
             self.admin.config_set(setting, 0)
         self.admin.config_set("save", "")
         self.allow("reset", "on", ">secret", "~*", "&*", "+@all")
-        self.admin.flushall()
+        if not keep:
+            self.admin.flushall()
 
     def allow(self, *rights: str) -> None:
         """Change the rights of the user."""
@@ -61,10 +62,10 @@ class Refusing:
         blocked = self._directory / str(self.admin.config_get("dbfilename")["dbfilename"])
         with suppress(FileExistsError):
             blocked.mkdir()
-        with suppress(redis.exceptions.ResponseError):
-            self.admin.bgsave()
         while self.admin.info("persistence")["rdb_last_bgsave_status"] != "err":
-            time.sleep(0.005)
+            with suppress(redis.exceptions.ResponseError):  # another child runs
+                self.admin.bgsave()
+            time.sleep(0.01)
         blocked.rmdir()
 
 
