@@ -204,7 +204,7 @@ async def test_causes_are_counted(index: PoisonIndex) -> None:
 
 
 async def test_receipts_of_known_entries_are_replaced(index: PoisonIndex) -> None:
-    """The message was removed meanwhile: its receipt must not bring it back."""
+    """The receipt of a removed message must not bring it back."""
     await index.put([entry(1), entry(2)])
     await index.remove(["m2"])
     await index.set_receipts({"m1": "later", "m2": "later"})
@@ -277,7 +277,7 @@ async def test_search_finds_a_text_in_pages(index: PoisonIndex) -> None:
 
 
 async def test_new_index_was_never_compared(index: PoisonIndex) -> None:
-    """What the app puts meanwhile does not make it complete."""
+    """New messages of the app do not make it complete."""
     assert (await index.state()).built_at is None
     await index.put([entry(1)])
     assert (await index.state()).built_at is None
@@ -285,7 +285,7 @@ async def test_new_index_was_never_compared(index: PoisonIndex) -> None:
 
 
 async def test_comparison_removes_what_the_queue_does_not_have(index: PoisonIndex) -> None:
-    """What was put meanwhile stays, also by the app."""
+    """Entries that were put since its beginning stay, also those of the app."""
     await index.put(entry(number) for number in range(5))
     token = await index.begin()
     assert token is not None
@@ -308,7 +308,7 @@ async def test_comparison_removes_what_the_queue_does_not_have(index: PoisonInde
 
 
 async def test_comparison_knows_what_it_holds(index: PoisonIndex) -> None:
-    """Who puts an entry, or its receipt, after the comparison holds the message instead."""
+    """A later put of an entry or its receipt ends the hold."""
     await index.put([entry(1)])
     token = await index.begin() or ""
     await index.put((entry(number) for number in (2, 3, 4, 5)), token=token)
@@ -396,7 +396,7 @@ async def test_long_comparison_is_repeated_more_rarely(indexes: Indexes) -> None
 
 
 async def test_silent_comparison_counts_as_abandoned(indexes: Indexes) -> None:
-    """Its process may have died; a renewed one goes on."""
+    """Its process may have died; a renewed one continues."""
     index = indexes.open()
     first = await index.begin()
     await indexes.wait(29)

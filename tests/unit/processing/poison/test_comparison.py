@@ -164,7 +164,7 @@ async def test_message_that_reappears_too_soon_is_counted_once() -> None:
 
 
 async def test_interrupted_comparison_puts_messages_back() -> None:
-    """What was known before stays, and the next comparison begins at once."""
+    """Earlier knowledge stays, and the next comparison begins at once."""
     rig = Rig(100)
 
     def interrupt(seen: int, _total: int) -> None:
