@@ -11,7 +11,7 @@ from processing.poison.hold_clock import hold_time
 from processing.poison.index.entry import IndexEntry
 from processing.poison.index.notes import IndexNotes
 from processing.poison.message import INLINE_BYTES, ClaimCheck, PoisonMessage
-from processing.poison.queue import Received, Refusal
+from processing.poison.queue import Hold, Received, Refusal
 
 
 class MemoryPoisonReader:
@@ -53,11 +53,11 @@ class MemoryPoisonReader:
         await asyncio.sleep(0)
         return len(self._queue.messages)
 
-    async def renew(self, received: Received) -> None:
+    async def renew(self, held: Hold) -> None:
         """See `PoisonReader.renew`."""
         await asyncio.sleep(0)
-        if self._index(received) is not None:
-            self._renew(received)
+        if self._index(held) is not None:
+            self._renew(held)
 
     async def update(self, received: Received, message: PoisonMessage) -> None:
         """See `PoisonReader.update`."""
@@ -73,22 +73,22 @@ class MemoryPoisonReader:
             received.held_until = 0.0
         self._queue.holds.clear()
 
-    async def put_back(self, received: Received) -> None:
+    async def put_back(self, held: Hold) -> None:
         """See `PoisonReader.put_back`."""
         await asyncio.sleep(0)
-        if self._index(received) is not None:
-            self._renew(received)
-            received.held_until = 0.0
-            self._queue.holds.pop(received.name, None)
+        if self._index(held) is not None:
+            self._renew(held)
+            held.held_until = 0.0
+            self._queue.holds.pop(held.name, None)
 
-    async def remove(self, received: Received) -> bool:
+    async def remove(self, held: Hold) -> bool:
         """See `PoisonReader.remove`."""
         await asyncio.sleep(0)
-        if received.gone or (index := self._index(received)) is None:
+        if held.gone or (index := self._index(held)) is None:
             return False
         del self._queue.messages[index]
-        self._queue.holds.pop(received.name, None)
-        received.gone = True
+        self._queue.holds.pop(held.name, None)
+        held.gone = True
         return True
 
     def _hold(self, message: PoisonMessage) -> Received:
@@ -96,17 +96,17 @@ class MemoryPoisonReader:
         self._renew(received)
         return received
 
-    def _renew(self, received: Received) -> None:
-        received.receipt = self._queue.new_receipt(received.name)
-        received.held_until = hold_time() + self.hold_seconds
-        self._queue.holds[received.name] = received
+    def _renew(self, held: Hold) -> None:
+        held.receipt = self._queue.new_receipt(held.name)
+        held.held_until = hold_time() + self.hold_seconds
+        self._queue.holds[held.name] = held
 
-    def _index(self, received: Received) -> int | None:
-        if self._queue.receipt_of(received.name) == received.receipt:
+    def _index(self, held: Hold) -> int | None:
+        if self._queue.receipt_of(held.name) == held.receipt:
             for index, message in enumerate(self._queue.messages):
-                if self._queue.name_of(message) == received.name:
+                if self._queue.name_of(message) == held.name:
                     return index
-        received.gone = True
+        held.gone = True
         return None
 
 
@@ -151,7 +151,7 @@ class MemoryPoisonQueue:
     def __init__(self, claims: ClaimChecks | None = None, notes: IndexNotes | None = None) -> None:
         self._notes = notes
         self.messages: list[PoisonMessage] = []
-        self.holds: dict[str, Received] = {}
+        self.holds: dict[str, Hold] = {}
         self._claims = claims or MemoryClaimChecks()
         self._numbers = count(1)
         self._receipts: dict[str, str] = {}

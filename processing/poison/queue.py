@@ -29,6 +29,17 @@ class Refusal(StrEnum):
     HELD = "held"  # somebody else has received or changed the message
 
 
+class Hold(Protocol):
+    """A hold on a message; see `Received`."""
+
+    name: str
+    receipt: str
+    where: str
+    held_until: float
+    gone: bool
+    lock: asyncio.Lock
+
+
 @dataclass(slots=True, eq=False, weakref_slot=True)
 class Received:
     """A held message, which no other reader receives until its visibility timeout expires.
@@ -92,7 +103,7 @@ class PoisonReader(Protocol):
         """Return the approximate number of messages, also of those that readers hold."""
         ...
 
-    async def renew(self, received: Received) -> None:
+    async def renew(self, held: Hold) -> None:
         """Renew a message's visibility timeout for another `hold_seconds`."""
         ...
 
@@ -100,11 +111,11 @@ class PoisonReader(Protocol):
         """Replace a message, and renew its visibility timeout."""
         ...
 
-    async def put_back(self, received: Received) -> None:
+    async def put_back(self, held: Hold) -> None:
         """End the visibility timeout, so that other readers receive the message unchanged."""
         ...
 
-    async def remove(self, received: Received) -> bool:
+    async def remove(self, held: Hold) -> bool:
         """Delete a message from the queue; the blob of its claim check stays.
 
         Returns:

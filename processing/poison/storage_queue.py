@@ -21,7 +21,7 @@ from processing.poison.hold_clock import hold_time
 from processing.poison.index.entry import IndexEntry
 from processing.poison.index.notes import IndexNotes
 from processing.poison.message import PoisonMessage
-from processing.poison.queue import Received, Refusal
+from processing.poison.queue import Hold, Received, Refusal
 from processing.poison.side_by_side import side_by_side
 from processing.storage.creation import create_queue
 
@@ -142,9 +142,9 @@ class StoragePoisonReader:
             raise self._unavailable(error) from error
         return found.approximate_message_count or 0
 
-    async def renew(self, received: Received) -> None:
+    async def renew(self, held: Hold) -> None:
         """See `PoisonReader.renew`."""
-        await self._update(received, self.hold_seconds)
+        await self._update(held, self.hold_seconds)
 
     async def _put_back_unreadable(self) -> None:
         messages, self._unreadable = self._unreadable, []
@@ -160,51 +160,49 @@ class StoragePoisonReader:
         received.message = message
         await self._update(received, self.hold_seconds, content=message.to_json())
 
-    async def put_back(self, received: Received) -> None:
+    async def put_back(self, held: Hold) -> None:
         """See `PoisonReader.put_back`."""
-        await self._update(received, 0)
+        await self._update(held, 0)
 
-    async def remove(self, received: Received) -> bool:
+    async def remove(self, held: Hold) -> bool:
         """See `PoisonReader.remove`."""
-        async with received.lock:
-            if received.gone:
+        async with held.lock:
+            if held.gone:
                 return False
             try:
-                await self._queue.delete_message(received.name, received.receipt)
+                await self._queue.delete_message(held.name, held.receipt)
             except AzureError as error:
-                self._mark_gone(received, error)
+                self._mark_gone(held, error)
                 return False
-            received.gone = True
+            held.gone = True
             return True
 
-    async def _update(
-        self, received: Received, seconds: float, *, content: str | None = None
-    ) -> None:
+    async def _update(self, held: Hold, seconds: float, *, content: str | None = None) -> None:
         """Set the visibility timeout; without a content the queue keeps the message's."""
-        async with received.lock:
-            if received.gone:
+        async with held.lock:
+            if held.gone:
                 return
             held_until = hold_time() + seconds
             try:
                 updated = await self._queue.update_message(
-                    received.name,
-                    received.receipt,
+                    held.name,
+                    held.receipt,
                     content=content,
                     visibility_timeout=int(seconds),
                 )
             except AzureError as error:
-                self._mark_gone(received, error)
+                self._mark_gone(held, error)
             else:
-                received.receipt = str(updated.pop_receipt)
-                received.held_until = held_until
+                held.receipt = str(updated.pop_receipt)
+                held.held_until = held_until
 
-    def _mark_gone(self, received: Received, error: AzureError) -> None:
+    def _mark_gone(self, held: Hold, error: AzureError) -> None:
         if isinstance(error, HttpResponseError) and getattr(error, "error_code", "") in GONE:
-            received.gone = True
+            held.gone = True
             logger.warning(
                 "Poison message %s is no longer held here, because its visibility timeout expired; "
                 "another reader may receive it",
-                received.message.id,
+                held.name,
             )
             return
         raise self._unavailable(error) from error

@@ -12,7 +12,7 @@ from processing.errors import BodyLostError
 from processing.poison.claim_checks import ClaimChecks
 from processing.poison.index.entry import IndexEntry
 from processing.poison.message import ClaimCheck, PoisonMessage
-from processing.poison.queue import HOST, PoisonReader, Received, Refusal
+from processing.poison.queue import HOST, Hold, PoisonReader, Received, Refusal
 
 
 class PoisonReaderOfTwo:
@@ -65,22 +65,22 @@ class PoisonReaderOfTwo:
     def _reader(self, where: str) -> PoisonReader:
         return self._host if where == HOST else self._app
 
-    async def renew(self, received: Received) -> None:
+    async def renew(self, held: Hold) -> None:
         """See `PoisonReader.renew`."""
-        await self._reader(received.where).renew(received)
+        await self._reader(held.where).renew(held)
 
     async def update(self, received: Received, message: PoisonMessage) -> None:
         """See `PoisonReader.update`."""
         await self._reader(received.where).update(received, message)
 
-    async def put_back(self, received: Received) -> None:
+    async def put_back(self, held: Hold) -> None:
         """See `PoisonReader.put_back`."""
         self._app_is_empty = False
-        await self._reader(received.where).put_back(received)
+        await self._reader(held.where).put_back(held)
 
-    async def remove(self, received: Received) -> bool:
+    async def remove(self, held: Hold) -> bool:
         """See `PoisonReader.remove`."""
-        return await self._reader(received.where).remove(received)
+        return await self._reader(held.where).remove(held)
 
 
 class ClaimChecksOfTwo(ClaimChecks):

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 from processing.dependencies.circuits import Circuits
@@ -16,8 +14,10 @@ from processing.handlers.retry import RetryPolicy
 from processing.parking.store import ParkingStore
 from processing.poison.claim_checks import ClaimChecks, with_body
 from processing.poison.message import ClaimCheck, PoisonMessage
-from processing.poison.queue import PoisonQueue, PoisonReader
+from processing.poison.queue import PoisonQueue
 from processing.redrive.discard import Discard
+from processing.redrive.indexed_reader import IndexedReader
+from processing.redrive.stopping import Stopping
 
 logger = logging.getLogger(__name__)
 
@@ -30,10 +30,10 @@ class RedriveRun:
         call_seconds: longest time of one call of the handler; a lease must outlast the call.
         parks: whether a poisoned event parks its key; otherwise the key continues.
         dependencies: the circuits of the app's dependencies, which refuse calls while open.
-        stopped: the reason why no further event is started, or "".
+        stopping: the stop, after which no further event is started.
     """
 
-    reader: PoisonReader
+    reader: IndexedReader
     poison: PoisonQueue
     store: ParkingStore
     claims: ClaimChecks
@@ -46,18 +46,20 @@ class RedriveRun:
     parks: bool
     discard: Discard | None = None
     dependencies: Circuits | None = None
-    stopped: str = ""
-    _stopping: asyncio.Event = field(default_factory=asyncio.Event)
+    stopping: Stopping = field(default_factory=Stopping)
+
+    @property
+    def stopped(self) -> str:
+        """The reason why no further event is started, or ""."""
+        return self.stopping.why
 
     def stop(self, why: str) -> None:
         """Start no further event, and end all pauses; the first reason is kept."""
-        self.stopped = self.stopped or why
-        self._stopping.set()
+        self.stopping.stop(why)
 
     async def pause(self, seconds: float) -> None:
         """Sleep until the time is over or the redrive stops."""
-        with suppress(TimeoutError):
-            await asyncio.wait_for(self._stopping.wait(), seconds)
+        await self.stopping.pause(seconds)
 
     def may_start(self) -> bool:
         """Return whether another event may start."""

@@ -2,16 +2,52 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import Callable, Iterable
 from contextlib import AbstractAsyncContextManager, suppress
+from dataclasses import dataclass, field
 
 from processing.errors import StorageUnavailableError
-from processing.identity import Identity
+from processing.identity import Identity, Source
 from processing.parking.store import ParkingStore
 from processing.poison.message import PoisonMessage
 from processing.poison.other_apps import is_own
-from processing.poison.queue import PoisonReader, Received, put_back
+from processing.poison.queue import PoisonReader, Received
+from processing.poison.side_by_side import AT_ONCE, side_by_side
+from processing.redrive.indexed_reader import IndexedReader
 from processing.redrive.renewal import renewed
+from processing.redrive.stopping import Stopping
+
+logger = logging.getLogger(__name__)
+
+FULL_PAGE = 32
+"""Number of messages of a full page; a queue with one may have further pages."""
+READ_SECONDS = 1.0
+"""Longest time that a stop waits for pages that are being received."""
+RETURN_SECONDS = 1.5
+"""Longest time in which messages are put back after a stop; then their holds expire."""
+RENEWED_SHARE = 0.6
+"""A hold of which less than this share is left is renewed."""
+
+
+@dataclass(slots=True, eq=False)
+class LeftMessage:
+    """A message that the redrive does not try, or not again; see `Received`.
+
+    Attributes:
+        verdict: the partition and the verdict of a parked event's message, else None; the message
+            is stale if the event has been replayed with its key.
+    """
+
+    name: str
+    receipt: str
+    where: str
+    held_until: float
+    verdict: tuple[Source, str] | None = None
+    gone: bool = False
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock, repr=False)
 
 
 class HeldMessages:
@@ -21,38 +57,142 @@ class HeldMessages:
         reader: reads the queue.
         store: returns which messages are stale.
         own: the app.
+        stopping: ends the reading, and limits the time in which messages are put back.
 
     Attributes:
-        received: the held messages, in the order of the queue.
-        of_others: the selected messages of other apps, which are not held.
+        of_others: number of the selected messages of each other app, which are not replayed.
+        other: one of these messages.
     """
 
-    def __init__(self, reader: PoisonReader, store: ParkingStore, own: Identity) -> None:
-        self.received: list[Received] = []
-        self.of_others: list[PoisonMessage] = []
+    def __init__(
+        self,
+        reader: PoisonReader,
+        store: ParkingStore,
+        own: Identity,
+        *,
+        stopping: Stopping | None = None,
+    ) -> None:
+        self.of_others: Counter[str] = Counter()
+        self.other: PoisonMessage | None = None
         self._own = own
-        self._reader = reader
+        self._reader = reader if isinstance(reader, IndexedReader) else IndexedReader(reader, None)
         self._store = store
+        self._stopping = stopping or Stopping()
+        self._held: dict[str, Received] = {}
+        self._left: dict[str, LeftMessage] = {}
+        self._others: dict[str, LeftMessage] = {}  # not selected
+        self._empty = False
+        self._returned = 0  # known messages in a row that were received again
 
-    async def collect(self, matches: Callable[[PoisonMessage], bool]) -> None:
-        """Hold the app's selected messages, and put all others back.
+    async def _put_back_others(self) -> None:
+        """Put the messages back that the redrive will not try, except those that it has tried."""
+        others, self._others = self._others, {}
+
+        async def one(each: LeftMessage) -> None:
+            with suppress(StorageUnavailableError):  # the visibility timeout expires
+                await self._reader.put_back(each)
+
+        await side_by_side(others.values(), one, goes_on=self._may_clear_up)
+
+    @property
+    def received(self) -> list[Received]:
+        """The held messages that the redrive has not tried, in the order of the queue."""
+        return [each for each in self._held.values() if not each.gone]
+
+    def knows(self, name: str) -> bool:
+        """Return whether the redrive has received the message, unless the index knows the end."""
+        known = name in self._held or name in self._left or name in self._others
+        return known or name in self._reader.removed
+
+    async def collect(
+        self, matches: Callable[[PoisonMessage], bool], most: int | None = None
+    ) -> bool:
+        """Hold the app's selected messages, and put all others back once the queue is read.
+
+        Args:
+            matches: returns whether a message is selected.
+            most: greatest number of held messages; None: no limit.
+
+        Returns:
+            Whether the queue may have further messages.
 
         Raises:
             StorageUnavailableError: the queue cannot be read; no message is held.
         """
-        others: list[Received] = []
+        self._empty, self._returned = False, 0
+        reading = asyncio.create_task(self._read(matches, most))
         try:
-            while some := await self._reader.receive():
-                for each in some:
-                    selected, own = matches(each.message), is_own(each.message, self._own)
-                    (self.received if selected and own else others).append(each)
-                    if selected and not own:
-                        self.of_others.append(each.message)
+            if await self._stopping.ended(reading, READ_SECONDS):
+                await reading
         except BaseException:
+            await _cancel(reading)
             await self.put_back()
             raise
-        finally:
-            await put_back(self._reader, others)
+        await _cancel(reading)
+        if self._empty:
+            await self._put_back_others()
+        return not self._empty
+
+    async def _read(self, matches: Callable[[PoisonMessage], bool], most: int | None) -> None:
+        """Receive pages until the queue is empty; several at a time after a full page."""
+        asked = 0
+
+        def has_room() -> bool:
+            if self._empty or self._stopping:
+                return False
+            return most is None or len(self._held) + asked * FULL_PAGE < most
+
+        async def page() -> int:
+            nonlocal asked
+            asked += 1
+            try:
+                found = await self._reader.receive()
+            finally:
+                asked -= 1
+            for each in found:
+                self._add(each, matches)
+            known = len(self._held) + len(self._left) + len(self._others)
+            self._empty = self._empty or not found or self._returned > known
+            return len(found)
+
+        async def pages(_number: int) -> None:
+            while has_room():
+                await page()
+
+        while has_room():
+            if await page() >= FULL_PAGE:
+                await side_by_side(range(AT_ONCE), pages)
+
+    def _add(self, each: Received, matches: Callable[[PoisonMessage], bool]) -> None:
+        name = each.name
+        known = self._left.get(name) or self._others.get(name) or self._held.get(name)
+        if known is not None:  # the hold had expired
+            self._returned += 1
+            known.receipt, known.held_until, known.gone = each.receipt, each.held_until, False
+            return
+        self._returned = 0
+        selected, own = matches(each.message), is_own(each.message, self._own)
+        if name in self._reader.lost:  # its event was replayed
+            self._left[name] = _left(each)
+            return
+        if selected and own:
+            self._held[name] = each
+            return
+        if selected:
+            self.of_others[each.message.source.identity.app] += 1
+            self.other = self.other or each.message
+        self._others[name] = _left(each)
+
+    def hold(self, taken: Received) -> None:
+        """Hold a message that was taken."""
+        self._held[taken.name] = taken
+
+    def leave(self, tried: Iterable[Received]) -> None:
+        """Do not try these messages again in this redrive; removed ones are forgotten."""
+        for each in tried:
+            self._held.pop(each.name, None)
+            if not each.gone:
+                self._left[each.name] = _left(each)
 
     def renewed(self) -> AbstractAsyncContextManager[None]:
         """Renew the visibility timeouts of the held messages during the block."""
@@ -60,33 +200,64 @@ class HeldMessages:
 
     async def put_back(self) -> None:
         """End the visibility timeouts, so that other readers receive the messages."""
-        await put_back(self._reader, self.received)
+        await self._put_back_or_remove(remove_stale=False)
 
     async def put_back_or_remove(self) -> int:
         """Put the messages back, remove stale ones, and return the number of stale ones.
 
         A message is stale if another redrive has replayed its event with its key.
         """
-        stale = 0
-        for each in self.received:
+        return await self._put_back_or_remove(remove_stale=True)
+
+    async def _put_back_or_remove(self, *, remove_stale: bool) -> int:
+        self.leave(list(self._held.values()))
+        waiting = [each for each in (self._left | self._others).values() if not each.gone]
+        self._left, self._others = {}, {}
+        stale = finished = 0
+
+        async def one(each: LeftMessage) -> None:
+            nonlocal stale, finished
+            finished += 1
             with suppress(StorageUnavailableError):  # the visibility timeout expires
-                if await self._is_stale(each):
+                if remove_stale and await self._is_stale(each):
                     stale += 1
                     await self._reader.remove(each)
                 else:
                     await self._reader.put_back(each)
+
+        await side_by_side(waiting, one, goes_on=self._may_clear_up)
+        await self._reader.flush()
+        if hidden := len(waiting) - finished:
+            logger.warning(
+                "%d poison messages are not put back, because the redrive was stopped; they are "
+                "visible again in at most %.0f s",
+                *(hidden, self._reader.hold_seconds),
+            )
         return stale
 
     async def _renew(self) -> bool:
-        for each in self.received:
+        async def one(each: Received) -> None:
             with suppress(StorageUnavailableError):  # the next round retries
                 await self._reader.renew(each)
+
+        needed = self._reader.hold_seconds * RENEWED_SHARE
+        short = [each for each in self.received if not each.is_held_for(needed)]
+        await side_by_side(short, one, goes_on=lambda: not self._stopping)
         return True
 
-    async def _is_stale(self, received: Received) -> bool:
-        message = received.message
-        return (
-            message.parked
-            and not received.gone
-            and await self._store.is_stale(message.source, message.verdict)
-        )
+    async def _is_stale(self, left: LeftMessage) -> bool:
+        return left.verdict is not None and await self._store.is_stale(*left.verdict)
+
+    def _may_clear_up(self) -> bool:
+        return self._stopping.may_clear_up(RETURN_SECONDS)
+
+
+def _left(each: Received) -> LeftMessage:
+    message = each.message
+    verdict = (message.source, message.verdict) if message.parked else None
+    return LeftMessage(each.name, each.receipt, each.where, each.held_until, verdict)
+
+
+async def _cancel(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)

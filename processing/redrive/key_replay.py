@@ -12,9 +12,13 @@ from processing.poison.queue import Received
 from processing.redrive.attempts import KeyAttempts
 from processing.redrive.context import RedriveRun
 from processing.redrive.key_lease import KeyLease
+from processing.redrive.key_messages import KeyMessages
 from processing.redrive.list_replay import ListReplay
 from processing.redrive.selection import Place
 from processing.redrive.summary import RedriveCounts
+
+SURELY_HELD_SHARE = 0.25
+"""A hold of which this share is left needs no renewal before the event."""
 
 
 class KeyReplay:
@@ -23,7 +27,7 @@ class KeyReplay:
     Args:
         run: the state that the keys of the redrive share.
         place: the partition and the name of the key's list.
-        received: the key's held poison messages.
+        messages: the key's poison messages.
         counts: the counts of the redrive.
         named: whether the operator names the key; only then a deferred list is replayed.
     """
@@ -32,7 +36,7 @@ class KeyReplay:
         self,
         run: RedriveRun,
         place: Place,
-        received: Sequence[Received],
+        messages: KeyMessages,
         counts: RedriveCounts,
         *,
         named: bool,
@@ -40,44 +44,56 @@ class KeyReplay:
         self._run = run
         self._store = run.store
         self._place = place
+        self._messages = messages
         self._counts = counts
         self._named = named
         self._lease = KeyLease(run.store, *place, run.lease_seconds)
         self._attempts = KeyAttempts(run, self._lease, counts)
-        self._received: dict[Position, list[Received]] = defaultdict(list)
-        for each in received:
-            self._received[position_of(each.message)].append(each)
+        self._in_list: dict[Position, list[Received]] = defaultdict(list)
 
-    async def run(self) -> None:
+    async def run(self) -> bool:
         """Replay the key, or count the key as busy if another holder has its lease.
 
         The other holder is a redrive, or an instance of the app that replays a deferred key.
 
+        Returns:
+            Whether further events of the key may be replayed in this redrive.
+
         Raises:
+            KeyIncompleteError: an earlier message of the key is not available.
             LeaseLostError: the lease expired, and another holder may replay the key.
             StorageUnavailableError: a store did not answer; unreplayed events stay.
         """
         if not await self._lease.acquire():
             self._counts.busy += 1
-            return
+            return False
         async with self._lease.held():
-            if not await self._replay_loose():
-                return
+            async for page in self._messages.pages():
+                if not await self._replay_loose(page):
+                    return False
             if self._attempts.is_deferred and not self._named:
                 self._counts.left_alone.add(self._place)  # deferred since the plan
-                return
-            replay = ListReplay(self._run, self._place, self._lease, self._received, self._counts)
-            await replay.run()
+                return False
+            if self._messages.follow:
+                return True  # the list waits for them
+            replay = ListReplay(self._run, self._place, self._lease, self._in_list, self._counts)
+            return await replay.run()
 
-    async def _replay_loose(self) -> bool:
+    async def _replay_loose(self, page: Sequence[Received]) -> bool:
         """Replay messages that are in no list, because their key continued without them.
 
         Returns:
-            Whether to replay the key's list.
+            Whether to continue with the key.
         """
-        for position in sorted(self._received):
-            copies = self._received[position]
+        received: dict[Position, list[Received]] = defaultdict(list)
+        for each in page:
+            received[position_of(each.message)].append(each)
+        for position in sorted(received):
+            copies = received[position]
+            self._counts.merge(len(copies) - 1)
             if await self._is_in_list(position):
+                self._in_list[position] = copies
+                self._counts.merge(1)
                 continue
             message = copies[0].message
             if message.parked and await self._store.is_stale(self._place[0], message.verdict):
@@ -85,6 +101,7 @@ class KeyReplay:
                 self._counts.count(stale=len(copies))
             elif (held := await self._renewed(copies)) and not await self._replay_message(held):
                 return False
+            self._messages.held.leave(copies)
         return True
 
     async def _replay_message(self, copies: Sequence[Received]) -> bool:
@@ -128,13 +145,15 @@ class KeyReplay:
         raise lost
 
     async def _renewed(self, copies: Sequence[Received]) -> list[Received]:
-        """Renew the copies, and return those that this redrive still holds.
+        """Return the copies that this redrive still holds; renew those whose hold is short.
 
         A visibility timeout may have expired before the key's lease was acquired. Then another
         redrive may have replayed the message.
         """
+        needed = self._run.reader.hold_seconds * SURELY_HELD_SHARE
         for copy in copies:
-            await self._run.reader.renew(copy)
+            if not copy.is_held_for(needed):
+                await self._run.reader.renew(copy)
         return [copy for copy in copies if not copy.gone]
 
     async def _is_in_list(self, position: Position) -> bool:

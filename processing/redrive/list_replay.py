@@ -45,9 +45,13 @@ class ListReplay:
         self._received = received
         self._counts = counts
         self._attempts = KeyAttempts(run, lease, counts)
+        self._is_released = False
 
-    async def run(self) -> None:
+    async def run(self) -> bool:
         """Replay the list, until it is empty and the key is released, or an event fails.
+
+        Returns:
+            Whether the list is empty.
 
         Raises:
             LeaseLostError: the lease expired, and another holder may replay the key.
@@ -56,7 +60,8 @@ class ListReplay:
         while entries := await self._store.entries(*self._place):
             for entry in entries:
                 if not await self._replay(entry):
-                    return
+                    return self._is_released
+        return True
 
     async def _replay(self, entry: Entry) -> bool:
         """Replay one entry, and return whether to replay the next one."""
@@ -91,7 +96,8 @@ class ListReplay:
         )
         await self._attempts.remove(self._received.pop(entry.position, []))
         await self._run.remove_blob(check)
-        self._counts.released += left == 0
+        self._is_released = left == 0
+        self._counts.released += self._is_released
         return left > 0
 
     async def _fail(

@@ -7,32 +7,28 @@ the circuit: a replay of selected events shows nothing new about the dependency.
 
 from __future__ import annotations
 
-import asyncio
-import logging
 import time
-from collections import defaultdict
-from collections.abc import Callable, Container
+from collections import Counter
+from collections.abc import Callable, Iterable
 
 from processing.dependencies.circuits import Circuits
-from processing.errors import LeaseLostError, StorageUnavailableError
 from processing.handlers.loading import LoadedHandler
-from processing.handlers.raised import enter_invocation
 from processing.handlers.retry import RetryPolicy
 from processing.identity import Identity
-from processing.monitoring.telemetry import key_hash
 from processing.parking.batch import Parking
-from processing.parking.event import ListKey, event_key, position_of
+from processing.poison.index.index import IndexState, PoisonIndex
 from processing.poison.message import PoisonMessage
-from processing.poison.other_apps import counted, refusal
-from processing.poison.queue import PoisonQueue, PoisonReader, Received, oldest_first
+from processing.poison.queue import PoisonQueue, PoisonReader
 from processing.redrive.context import RedriveRun
 from processing.redrive.discard import Discard
 from processing.redrive.held_messages import HeldMessages
-from processing.redrive.key_replay import KeyReplay
-from processing.redrive.selection import Place, Plan, Selection, place_of, selects
+from processing.redrive.indexed_reader import IndexedReader
+from processing.redrive.planning import plan_of, selected_pages, take_named
+from processing.redrive.replaying import WINDOW, Replaying
+from processing.redrive.runs import RedriveRuns
+from processing.redrive.selection import Place, Plan, Selection
 from processing.redrive.summary import RedriveCounts, RedriveFailure, RedriveSummary
-
-logger = logging.getLogger(__name__)
+from processing.redrive.trust import Compare, trusted_state
 
 
 class Redrive:
@@ -54,6 +50,9 @@ class Redrive:
         discard: an event that is recorded as discarded instead of being handled.
         parks: whether a poisoned event parks its key; otherwise a deferred key continues after it.
         dependencies: the circuits of the app's dependencies; None: `dependency()` does nothing.
+        index: the index of the poison queue; None: the whole queue is received and held.
+        compare: compares the index with the queue if that is due; None: nothing does.
+        runs: the running redrives of the app; None: they are not known.
     """
 
     def __init__(
@@ -73,16 +72,23 @@ class Redrive:
         discard: Discard | None = None,
         parks: bool = True,
         dependencies: Circuits | None = None,
+        index: PoisonIndex | None = None,
+        compare: Compare | None = None,
+        runs: RedriveRuns | None = None,
     ) -> None:
         if discard is not None:
             around = discard.wrap(handler.handle, parking.claims)
             handler = LoadedHandler(handler.name, around)
         self._own = own
         self._reader = reader
+        self._index = index
+        self._compare = compare
+        self._runs = runs
+        self._counts: RedriveCounts | None = None
         self._parking = parking
         self._most_keys = most_keys
         self._run = RedriveRun(
-            reader=reader,
+            reader=IndexedReader(reader, index),
             poison=poison,
             store=parking.store,
             claims=parking.claims,
@@ -97,9 +103,18 @@ class Redrive:
             dependencies=dependencies,
         )
 
+    @property
+    def failed(self) -> int:
+        """The number of events that have failed again so far."""
+        return 0 if self._counts is None else len(self._counts.failed)
+
     def stop(self, why: str = "interrupted") -> None:
-        """Start no further event; events in flight finish, and their messages are removed."""
-        self._run.stop(why)
+        """Start no further event; events in flight finish, and their messages are removed.
+
+        The reading of the queue ends at once. Messages that cannot be put back within
+        `RETURN_SECONDS` stay hidden until their visibility timeouts expire.
+        """
+        self._run.stopping.stop(why, hurried=True)
 
     async def plan(self, selection: Selection) -> Plan:
         """Return the events that `run` would replay, without replaying them.
@@ -108,10 +123,16 @@ class Redrive:
             OtherAppError: the selected event belongs to another app.
             StorageUnavailableError: the queue or the parked lists cannot be read.
         """
-        held = HeldMessages(self._reader, self._parking.store, self._own)
+        if await self._trusted() is not None and self._index is not None:
+            messages: list[PoisonMessage] = []
+            async for entries in selected_pages(self._index, selection):
+                messages += [each.shortened().message for each in entries]
+            return await self._plan(selection, messages, None)
+        held = self._holding()
         await held.collect(selection.matches)
         try:
-            return await self._plan(selection, held)
+            messages = [each.message for each in held.received]
+            return await self._plan(selection, messages, held)
         finally:
             await held.put_back()
 
@@ -124,7 +145,8 @@ class Redrive:
 
         Args:
             selection: the events to replay.
-            progress: called after each event with the numbers of finished and of all events.
+            progress: called after each event with the numbers of finished and of all events. The
+                number of all events is an estimate if the queue has more than `WINDOW` messages.
 
         Raises:
             OtherAppError: the selected event belongs to another app; nothing is replayed.
@@ -132,21 +154,14 @@ class Redrive:
                 is replayed. A later error stops the redrive; the summary's `stopped` contains it.
         """
         started = time.perf_counter()
-        held = HeldMessages(self._reader, self._parking.store, self._own)
-        await held.collect(selection.matches)
-        counts = RedriveCounts(progress)
+        counts = self._counts = RedriveCounts(progress)
+        held = self._holding()
         try:
             async with held.renewed():
-                plan = await self._plan(selection, held)
-                lists = plan.lists
-                units: dict[Place, list[Received]] = defaultdict(list)
-                for each in held.received:
-                    units[place_of(each.message, lists)].append(each)
-                for place in lists:
-                    units.setdefault(place, [])
-                counts.total = plan.events
-                counts.left_alone.update(plan.left_alone)
-                await self._replay_all(units, counts, named=selection.is_named)
+                if selection.is_named:
+                    await self._run_named(selection, held, counts)
+                else:
+                    await self._run_all(held, counts)
         finally:
             counts.stale += await held.put_back_or_remove()
         return RedriveSummary(
@@ -159,65 +174,79 @@ class Redrive:
             stopped=self._run.stopped,
             seconds=time.perf_counter() - started,
             deferred=len(counts.left_alone),
-            other_apps=plan.other_apps,
+            other_apps=dict(held.of_others),
             lost=counts.lost,
             still_deferred=tuple(RedriveFailure(*each) for each in counts.still_deferred),
+            held_elsewhere=counts.held_elsewhere,
         )
 
-    async def _replay_all(
-        self, units: dict[Place, list[Received]], counts: RedriveCounts, *, named: bool
+    async def _run_all(self, held: HeldMessages, counts: RedriveCounts) -> None:
+        """Replay everything, window by window if the index has all messages."""
+        state = await self._trusted()
+        index = None if state is None else self._index
+        replaying = Replaying(self._run, held, counts, self._most_keys, index=index)
+        most = None if state is None else WINDOW
+        more = await held.collect(lambda _message: True, most)
+        if self._run.stopped:
+            counts.total = len(held.received) if state is None else state.entries
+            return
+        lists: Iterable[Place] = ()
+        if more:
+            counts.is_estimate = True
+            counts.total = 0 if state is None else state.entries
+            await self._count_lists(counts)
+        else:
+            plan = await self._plan(Selection(), [each.message for each in held.received], held)
+            counts.total = plan.events
+            counts.left_alone.update(plan.left_alone)
+            lists = plan.lists
+        await replaying.replay_windows(lists, more=more)
+        await replaying.replay_unseen()
+        if more and not self._run.stopped:
+            lists = [
+                (each.source, each.key)
+                for each in await self._parking.store.keys()
+                if each.deferral is None
+            ]
+        else:
+            lists = replaying.waiting_lists
+        await replaying.replay({place: [] for place in lists})
+
+    async def _count_lists(self, counts: RedriveCounts) -> None:
+        for each in await self._parking.store.keys():
+            if each.deferral is None:
+                counts.total += each.entries
+            else:
+                counts.left_alone.add((each.source, each.key))
+
+    async def _run_named(
+        self, selection: Selection, held: HeldMessages, counts: RedriveCounts
     ) -> None:
-        waiting = iter(units.items())
-        enter_invocation()
+        """Replay a key or an event, found by the index or by receiving the whole queue."""
+        replaying = Replaying(self._run, held, counts, self._most_keys, named=True)
+        places: Counter[Place] | None = None
+        if self._index is not None and await self._trusted() is not None:
+            places = await take_named(self._index, selection, replaying, self._runs)
+        if places is None:
+            await held.collect(selection.matches)
+        elif places:
+            replaying.index, counts.is_estimate = self._index, True
+        plan = await self._plan(selection, [each.message for each in held.received], held)
+        units = await replaying.units(held.received)
+        for place in (*plan.lists, *(places or ())):
+            units.setdefault(place, [])
+        counts.total = plan.events + (places or Counter()).total()
+        await replaying.replay(units, whole=bool(places))
 
-        async def work() -> None:
-            for (source, key), received in waiting:
-                if self._run.stopped:
-                    return
-                try:
-                    await KeyReplay(self._run, (source, key), received, counts, named=named).run()
-                except LeaseLostError as error:
-                    logger.warning(
-                        "Key %s: the replay stops: %s: %s; the key's remaining events stay",
-                        *(_hash(key), type(error).__name__, error),
-                    )
-                    counts.busy += 1
-                except StorageUnavailableError as error:
-                    self._run.stop(str(error))
-                except Exception as error:  # of this key alone: its messages stay
-                    logger.exception(
-                        "Key %s: the replay failed; the key's remaining events stay",
-                        _hash(key),
-                    )
-                    counts.count_unreadable(f"{source}", event_key(key), error)
+    async def _plan(
+        self, selection: Selection, messages: Iterable[PoisonMessage], held: HeldMessages | None
+    ) -> Plan:
+        return await plan_of(selection, messages, self._parking.store, self._own, held)
 
-        async with asyncio.TaskGroup() as group:
-            for _ in range(min(self._most_keys, len(units))):
-                group.create_task(work())
+    async def _trusted(self) -> IndexState | None:
+        return await trusted_state(self._index, self._reader, self._compare)
 
-    async def _plan(self, selection: Selection, held: HeldMessages) -> Plan:
-        messages = oldest_first(each.message for each in held.received)
-        # After the messages: a parked event's list is written before its message.
-        lists = {(each.source, each.key): each for each in await self._parking.store.keys()}
-        of_messages = {place_of(message, lists) for message in messages}
-        loose = [await self._is_loose(message, lists) for message in messages]
-        plan = Plan(*(tuple(messages), {}), loose=sum(loose), other_apps=counted(held.of_others))
-        for place, each in lists.items():
-            if each.deferral is not None and not selection.is_named:
-                plan.left_alone[place] = each.entries
-            elif place in of_messages or await selects(selection, each, self._parking.store):
-                counts = plan.parked if each.deferral is None else plan.deferred
-                counts[place] = each.entries
-        if selection.id is not None and held.of_others and not plan.events:
-            raise refusal(held.of_others[0], self._own)
-        return plan
-
-    async def _is_loose(self, message: PoisonMessage, lists: Container[Place]) -> bool:
-        place = place_of(message, lists)
-        if place not in lists or message.parked:
-            return place not in lists
-        return await self._parking.store.document(*place, position_of(message)) is None
-
-
-def _hash(key: ListKey) -> str:
-    return key_hash(event_key(key)) or "(none)"
+    def _holding(self) -> HeldMessages:
+        return HeldMessages(
+            self._run.reader, self._parking.store, self._own, stopping=self._run.stopping
+        )

@@ -18,19 +18,23 @@ class RedriveCounts:
 
     Attributes:
         progress: called with the numbers of finished and of all events.
+        is_estimate: whether `total` counts messages instead of events.
         left_alone: the deferred keys that the redrive leaves alone.
+        held_elsewhere: number of messages that somebody else holds.
         failed: id, key, error type and error message of each event that failed.
         still_deferred: the same of each event whose deferred key ends at it and stays deferred.
         lost: number of the failed events whose body is lost.
     """
 
     progress: Callable[[int, int], None]
+    is_estimate: bool = False
     total: int = 0
     done: int = 0
     replayed: int = 0
     stale: int = 0
     released: int = 0
     busy: int = 0
+    held_elsewhere: int = 0
     left_alone: set[Place] = field(default_factory=set)
     failed: list[tuple[str, str | None, str, str]] = field(default_factory=list)
     still_deferred: list[tuple[str, str | None, str, str]] = field(default_factory=list)
@@ -44,6 +48,11 @@ class RedriveCounts:
         self.done += replayed + (stale > 0)
         self.total = max(self.total, self.done)
         self.progress(self.done, self.total)
+
+    def merge(self, messages: int) -> None:
+        """Note that so many messages are of an event that is counted anyway."""
+        if self.is_estimate:
+            self.total = max(self.done, self.total - messages)
 
     def count_failed(self, message: PoisonMessage) -> None:
         """Count an event that failed again."""
@@ -94,6 +103,7 @@ class RedriveSummary:
         other_apps: number of selected messages of each other app, which were left alone.
         left: number of selected events that were not reached.
         lost: number of the failed events whose body is lost; they cannot be replayed.
+        held_elsewhere: number of messages that somebody else holds, so that they were not tried.
         stopped: reason for an early stop, or "".
         seconds: duration of the redrive.
     """
@@ -110,9 +120,10 @@ class RedriveSummary:
     still_deferred: tuple[RedriveFailure, ...] = ()
     other_apps: Mapping[str, int] = field(default_factory=dict)
     lost: int = 0
+    held_elsewhere: int = 0
 
     @property
     def complete(self) -> bool:
         """Return whether every selected event is handled or discarded."""
-        kept = self.failed or self.busy or self.left or self.still_deferred
+        kept = self.failed or self.busy or self.left or self.still_deferred or self.held_elsewhere
         return not (kept or self.stopped)

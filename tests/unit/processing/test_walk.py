@@ -24,7 +24,7 @@ from scripts.load_app import SETTINGS
 from tests.support.processing.parking_rig import FAST, Rig, open_rig
 from tests.support.processing.walk import Walk
 
-MOST_MODULES_THERE, MOST_MODULES, MOST_ENTRIES = 10, 16, 2
+MOST_MODULES_THERE, MOST_MODULES, MOST_ENTRIES = 10, 17, 2
 """The limits: modules from the trigger to the handler or the poison queue; modules of that way and
 of the way back, by redrive, to the handler; entries of each module."""
 
@@ -173,6 +173,7 @@ async def test_event_goes_through_few_modules(
         "processing.redrive.redrive",
         "processing.redrive.held_messages",
         "processing.poison.memory",
+        "processing.redrive.replaying",
         "processing.redrive.key_replay",
         *(["processing.redrive.list_replay"] if poison_ordering == "park" else []),
         "processing.redrive.attempts",

@@ -1,0 +1,112 @@
+"""A reader of the poison queue that keeps the queue's index up to date, in bulk."""
+
+from __future__ import annotations
+
+import logging
+
+from processing.errors import StorageUnavailableError
+from processing.poison.hold_clock import hold_time
+from processing.poison.index.entry import IndexEntry
+from processing.poison.index.index import PoisonIndex
+from processing.poison.message import PoisonMessage
+from processing.poison.queue import Hold, PoisonReader, Received, Refusal
+
+logger = logging.getLogger(__name__)
+
+AT_ONCE = 200
+"""Number of changes that are written to the index together."""
+
+
+class IndexedReader:
+    """A reader that notes each change of a message in the index; see `PoisonReader`.
+
+    The index gets the receipt of a message only when the message is put back. While the message is
+    held, nobody can take the message by the index. An index that cannot be written is left as it
+    is; its next comparison with the queue repairs it.
+
+    Args:
+        reader: reads the queue.
+        index: the queue's index; None: there is none.
+
+    Attributes:
+        removed: names of the removed messages that the index may still have.
+        lost: names of the messages that could not be removed, because their hold had expired.
+    """
+
+    def __init__(self, reader: PoisonReader, index: PoisonIndex | None) -> None:
+        self._reader = reader
+        self._index = index
+        self.removed: set[str] = set()
+        self._receipts: dict[str, str] = {}
+        self._flush_at = AT_ONCE
+        self.hold_seconds = reader.hold_seconds
+        self.receive = reader.receive
+        self.count = reader.count
+        self.renew = reader.renew
+        self.lost: set[str] = set()
+
+    async def take(self, entry: IndexEntry) -> Received | Refusal:
+        """See `PoisonReader.take`; an entry whose message is gone is removed from the index."""
+        taken = await self._reader.take(entry)
+        if taken is Refusal.GONE:
+            await self._note_removal(entry.name)
+        return taken
+
+    async def update(self, received: Received, message: PoisonMessage) -> None:
+        """See `PoisonReader.update`; the index gets the new message, without a receipt."""
+        await self._reader.update(received, message)
+        if self._index is None or received.gone:
+            return
+        try:
+            await self._index.put([IndexEntry(received.name, "", message, received.where)])
+        except StorageUnavailableError as error:
+            self._give_up(error)
+
+    async def put_back(self, held: Hold) -> None:
+        """See `PoisonReader.put_back`; a hold that has expired needs no call."""
+        if held.held_until > hold_time():
+            await self._reader.put_back(held)
+        if not held.gone:
+            self._receipts[held.name] = held.receipt
+            if len(self._receipts) >= AT_ONCE:
+                await self.flush()
+
+    async def remove(self, held: Hold) -> bool:
+        """See `PoisonReader.remove`."""
+        if removed := await self._reader.remove(held):
+            await self._note_removal(held.name)
+        else:
+            self.lost.add(held.name)
+        return removed
+
+    async def flush(self) -> None:
+        """Write the changes to the index that are not written yet."""
+        receipts, self._receipts = self._receipts, {}
+        removed = frozenset(self.removed)
+        if self._index is None:
+            self.removed.clear()
+            return
+        try:
+            if receipts:
+                await self._index.set_receipts(receipts)
+            if removed:
+                await self._index.remove(removed)
+                self.removed -= removed
+        except StorageUnavailableError as error:
+            self._give_up(error)
+
+    async def _note_removal(self, name: str) -> None:
+        self._receipts.pop(name, None)
+        self.removed.add(name)
+        if len(self.removed) >= self._flush_at:
+            self._flush_at = len(self.removed) + AT_ONCE
+            await self.flush()
+            self._flush_at = len(self.removed) + AT_ONCE
+
+    def _give_up(self, error: StorageUnavailableError) -> None:
+        self._index = None
+        logger.warning(
+            "The index of the poison queue misses the changes of this redrive: %s; the next "
+            "comparison with the queue repairs it",
+            error,
+        )

@@ -1,0 +1,119 @@
+"""The poison messages of one key, in the order of its events."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+
+from processing.errors import ProcessingError
+from processing.identity import Source
+from processing.parking.event import position_of
+from processing.poison.index.entry import IndexEntry
+from processing.poison.index.index import PoisonIndex
+from processing.poison.queue import PoisonReader, Received, Refusal
+from processing.poison.side_by_side import side_by_side
+from processing.redrive.held_messages import HeldMessages
+
+
+class KeyIncompleteError(ProcessingError):
+    """An earlier message of a key is not available, so that the key's order could not be kept.
+
+    Attributes:
+        held: number of messages that somebody else holds.
+        partial: number of messages of which the index has only a part; they must be received.
+    """
+
+    def __init__(self, held: int, partial: int) -> None:
+        super().__init__(f"{held} messages are held by somebody else, {partial} are not received")
+        self.held = held
+        self.partial = partial
+
+
+@dataclass(slots=True)
+class KeyMessages:
+    """The messages of one key: those that the redrive holds, and those that the index names.
+
+    Attributes:
+        held: the messages that the redrive holds.
+        received: those of this key.
+        reader: takes what is not held yet.
+        index: names further messages; None: there are no others.
+        source, key: the partition and the key.
+        is_whole: whether all messages of the index are replayed; otherwise only those that are not
+            newer than the newest one in `received`.
+        follow: whether the index has later messages; known after `pages`.
+    """
+
+    held: HeldMessages
+    received: Sequence[Received]
+    reader: PoisonReader
+    index: PoisonIndex | None = None
+    source: Source | None = None
+    key: str | None = None
+    is_whole: bool = False
+    follow: bool = False
+
+    async def pages(self) -> AsyncIterator[list[Received]]:
+        """Return the messages in order; all messages of one event are in one page.
+
+        Raises:
+            KeyIncompleteError: an earlier message is not available.
+            StorageUnavailableError: the queue or the index cannot be read.
+        """
+        waiting = {each.name: each for each in self.received}
+        after: str | None = None if self.source is None else f"{self.source.partition}/"
+        while self.index is not None:
+            page = await self.index.of_key(self.key, after)
+            entries = [each for each in page.entries if self._is_selected(each)]
+            for taken in await self._take([each for each in entries if each.name not in waiting]):
+                waiting[taken.name] = taken
+            is_last = page.after is None or len(entries) < len(page.entries)
+            if is_last:
+                break
+            after = page.after
+            if not entries:
+                continue
+            last = _position(entries[-1])
+            passed = sorted((each for each in waiting.values() if _at(each) < last), key=_at)
+            for each in passed:
+                del waiting[each.name]
+            if passed:
+                yield passed
+        yield sorted(waiting.values(), key=_at)
+
+    def _is_selected(self, entry: IndexEntry) -> bool:
+        if entry.source != self.source:
+            return False
+        if self.is_whole or _position(entry) <= max(map(_at, self.received), default=""):
+            return True
+        self.follow = self.follow or not self.held.knows(entry.name)
+        return False
+
+    async def _take(self, entries: Sequence[IndexEntry]) -> list[Received]:
+        """Hold messages; those that the redrive has tried before are left out."""
+        missing = [each for each in entries if not self.held.knows(each.name)]
+        whole = [each for each in missing if each.is_whole]
+        taken: list[Received] = []
+        gone = 0
+
+        async def take(entry: IndexEntry) -> None:
+            nonlocal gone
+            found = await self.reader.take(entry)
+            if isinstance(found, Received):
+                self.held.hold(found)
+                taken.append(found)
+            gone += found is Refusal.GONE
+
+        await side_by_side(whole, take)
+        held, partial = len(whole) - len(taken) - gone, len(missing) - len(whole)
+        if held or partial:
+            raise KeyIncompleteError(held, partial)
+        return taken
+
+
+def _at(received: Received) -> str:
+    return position_of(received.message)
+
+
+def _position(entry: IndexEntry) -> str:
+    return position_of(entry.message)
