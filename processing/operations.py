@@ -176,6 +176,9 @@ async def open_redrive(
             discard=discard,
             parks=wiring.processing.poison_ordering == "park",
             dependencies=await wiring.dependencies(),
+            index=wiring.poison_index(),
+            compare=(await wiring.comparison()).ensure,
+            runs=wiring.redrive_runs(),
         )
 
 

@@ -90,6 +90,8 @@ class Job:
         stopped = summary.stopped
         if summary.busy and not stopped:
             stopped = f"another redrive or the app is replaying {summary.busy} of the keys"
+        if summary.held_elsewhere and not stopped:
+            stopped = f"somebody else holds {summary.held_elsewhere} messages, which were not tried"
         if summary.still_deferred and not stopped:
             first = summary.still_deferred[0]
             more = len(summary.still_deferred) - 1

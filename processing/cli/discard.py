@@ -11,6 +11,7 @@ from processing.cli.output import EXAMPLE_IDS, Bar, show_key
 from processing.cli.redrive import summary_text
 from processing.operations import open_poison, open_redrive
 from processing.redrive.discard import Discard
+from processing.redrive.run_store import RunningRedrive
 from processing.redrive.selection import Selection
 
 
@@ -55,8 +56,15 @@ async def run(settings: Mapping[str, str], arguments: argparse.Namespace) -> int
     message = decision.message
     bar = Bar("replayed")
     async with open_redrive(settings, discard=decision) as redrive:
+        run = RunningRedrive(arguments.by, id=message.id, discards=True)
         try:
-            summary = await redrive.run(Selection(id=message.id), bar)
+            async with redrive.shown(run) as shown:
+
+                def progress(done: int, total: int) -> None:
+                    bar(done, total)
+                    shown.progress(done, total, redrive.failed)
+
+                summary = await redrive.run(Selection(id=message.id), progress)
         finally:
             bar.close()
     if not decision.recorded:

@@ -16,6 +16,8 @@ from processing.operations import open_parking, open_redrive
 from processing.parking.event import Lone, event_key
 from processing.poison.other_apps import left_alone
 from processing.redrive.redrive import Redrive
+from processing.redrive.run_store import RunningRedrive
+from processing.redrive.runs import operator_name
 from processing.redrive.selection import Place, Plan, Selection, id_at
 from processing.redrive.summary import RedriveSummary
 
@@ -24,6 +26,11 @@ INTERRUPTED = "interrupted"
 LEFT_ALONE = (
     "Left alone: {}, which the app replays by itself; see `parked list`, and name a key with --key "
     "to replay it now"
+)
+
+HELD = (
+    "Held by somebody else: {}; `poison list` shows who redrives. They are visible again when the "
+    "other reader has finished, or 2 minutes after it has ended early"
 )
 
 LOST = (
@@ -76,10 +83,17 @@ async def run(settings: Mapping[str, str], arguments: argparse.Namespace) -> int
             async with open_parking(settings) as lists:
                 await say_moved(lists)
             return 0
+        run = RunningRedrive(operator_name(), key=arguments.key, id=arguments.id)
         bar = Bar("tried", quiet=arguments.json)
         try:
-            with _stopping(redrive):
-                summary = await redrive.run(selection, bar)
+            async with redrive.shown(run) as shown:
+
+                def progress(done: int, total: int) -> None:
+                    bar(done, total)
+                    shown.progress(done, total, redrive.failed)
+
+                with _stopping(redrive):
+                    summary = await redrive.run(selection, progress)
         finally:
             bar.close()
     print(json.dumps(asdict(summary)) if arguments.json else summary_text(summary))
@@ -173,6 +187,8 @@ def summary_text(summary: RedriveSummary) -> str:
             f"Skipped: {_count(summary.busy, 'key')}, because another redrive or the app is "
             "replaying them"
         )
+    if summary.held_elsewhere:
+        lines.append(HELD.format(_count(summary.held_elsewhere, "message")))
     if summary.deferred:
         lines.append(LEFT_ALONE.format(_count(summary.deferred, "deferred key")))
     lines += filter(None, [left_alone(summary.other_apps)])

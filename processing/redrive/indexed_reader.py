@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Collection
 
 from processing.errors import StorageUnavailableError
 from processing.poison.hold_clock import hold_time
@@ -44,6 +45,11 @@ class IndexedReader:
         self.count = reader.count
         self.renew = reader.renew
         self.lost: set[str] = set()
+
+    @property
+    def unreadable(self) -> Collection[str]:
+        """See `PoisonReader.unreadable`."""
+        return self._reader.unreadable
 
     async def take(self, entry: IndexEntry) -> Received | Refusal:
         """See `PoisonReader.take`; an entry whose message is gone is removed from the index."""

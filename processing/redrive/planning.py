@@ -17,7 +17,7 @@ from processing.poison.other_apps import refusal
 from processing.poison.queue import oldest_first
 from processing.poison.side_by_side import side_by_side
 from processing.redrive.held_messages import HeldMessages
-from processing.redrive.replaying import WINDOW, Replaying
+from processing.redrive.replaying import Replaying
 from processing.redrive.runs import RedriveRuns
 from processing.redrive.selection import Place, Plan, Selection, place_of, selects
 
@@ -116,9 +116,9 @@ async def take_named(
     first: list[IndexEntry] = []
     async for entries in selected_pages(index, selection):
         places.update((each.source, each.message.key) for each in entries)
-        if places.total() <= WINDOW:
+        if places.total() <= replaying.window:
             first += entries
-    if places.total() > WINDOW:
+    if places.total() > replaying.window:
         return places
     whole = [each for each in first if each.is_whole]
     _, elsewhere, _ = await replaying.take(whole)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
+from contextlib import AbstractAsyncContextManager
 
 from processing.dependencies.circuits import Circuits
 from processing.handlers.loading import LoadedHandler
@@ -25,7 +26,8 @@ from processing.redrive.held_messages import HeldMessages
 from processing.redrive.indexed_reader import IndexedReader
 from processing.redrive.planning import plan_of, selected_pages, take_named
 from processing.redrive.replaying import WINDOW, Replaying
-from processing.redrive.runs import RedriveRuns
+from processing.redrive.run_store import MemoryRunStore, RunningRedrive
+from processing.redrive.runs import RedriveRuns, Run
 from processing.redrive.selection import Place, Plan, Selection
 from processing.redrive.summary import RedriveCounts, RedriveFailure, RedriveSummary
 from processing.redrive.trust import Compare, trusted_state
@@ -53,6 +55,7 @@ class Redrive:
         index: the index of the poison queue; None: the whole queue is received and held.
         compare: compares the index with the queue if that is due; None: nothing does.
         runs: the running redrives of the app; None: they are not known.
+        window: greatest number of messages that are held with their bodies, if the index has all.
     """
 
     def __init__(
@@ -75,6 +78,7 @@ class Redrive:
         index: PoisonIndex | None = None,
         compare: Compare | None = None,
         runs: RedriveRuns | None = None,
+        window: int = WINDOW,
     ) -> None:
         if discard is not None:
             around = discard.wrap(handler.handle, parking.claims)
@@ -84,6 +88,7 @@ class Redrive:
         self._index = index
         self._compare = compare
         self._runs = runs
+        self._window = window
         self._counts: RedriveCounts | None = None
         self._parking = parking
         self._most_keys = most_keys
@@ -107,6 +112,14 @@ class Redrive:
     def failed(self) -> int:
         """The number of events that have failed again so far."""
         return 0 if self._counts is None else len(self._counts.failed)
+
+    def shown(self, run: RunningRedrive) -> AbstractAsyncContextManager[Run]:
+        """Show this redrive to all operators until the block ends.
+
+        Raises:
+            RedriveRunningError: another redrive of all events is running, and so is this one.
+        """
+        return (self._runs or RedriveRuns(MemoryRunStore())).entered(run)
 
     def stop(self, why: str = "interrupted") -> None:
         """Start no further event; events in flight finish, and their messages are removed.
@@ -184,8 +197,8 @@ class Redrive:
         """Replay everything, window by window if the index has all messages."""
         state = await self._trusted()
         index = None if state is None else self._index
-        replaying = Replaying(self._run, held, counts, self._most_keys, index=index)
-        most = None if state is None else WINDOW
+        replaying = Replaying(self._run, held, counts, self._most_keys, self._window, index=index)
+        most = None if state is None else self._window
         more = await held.collect(lambda _message: True, most)
         if self._run.stopped:
             counts.total = len(held.received) if state is None else state.entries
@@ -223,7 +236,7 @@ class Redrive:
         self, selection: Selection, held: HeldMessages, counts: RedriveCounts
     ) -> None:
         """Replay a key or an event, found by the index or by receiving the whole queue."""
-        replaying = Replaying(self._run, held, counts, self._most_keys, named=True)
+        replaying = Replaying(self._run, held, counts, self._most_keys, self._window, named=True)
         places: Counter[Place] | None = None
         if self._index is not None and await self._trusted() is not None:
             places = await take_named(self._index, selection, replaying, self._runs)
@@ -244,7 +257,9 @@ class Redrive:
         return await plan_of(selection, messages, self._parking.store, self._own, held)
 
     async def _trusted(self) -> IndexState | None:
-        return await trusted_state(self._index, self._reader, self._compare)
+        return await trusted_state(
+            *(self._index, self._reader, self._compare, self._run.stopping), few=self._window
+        )
 
     def _holding(self) -> HeldMessages:
         return HeldMessages(

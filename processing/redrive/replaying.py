@@ -41,6 +41,7 @@ class Replaying:
         held: the held messages.
         counts: the counts.
         most_keys: most keys that are replayed at the same time.
+        window: greatest number of messages that are held with their bodies.
         named: whether the operator names a key or an event.
         index: names the messages that are not held; None: there are no others.
         ended: the places of which nothing more is replayed in this run.
@@ -52,6 +53,7 @@ class Replaying:
     held: HeldMessages
     counts: RedriveCounts
     most_keys: int
+    window: int = WINDOW
     named: bool = False
     index: PoisonIndex | None = None
     ended: set[Place] = field(default_factory=set)
@@ -183,11 +185,11 @@ class Replaying:
                 units.setdefault(place, [])
             lists = ()
             await self.replay(units)
-            if not more or len(self.held.received) > WINDOW // 2:
+            if not more or len(self.held.received) > self.window // 2:
                 self.give_up_postponed()
             if not more or self.run.stopped:
                 return
-            more = await self.held.collect(lambda _message: True, WINDOW)
+            more = await self.held.collect(lambda _message: True, self.window)
 
     async def replay_unseen(self) -> None:
         """Replay the messages of the index that were not received; count those of others.
