@@ -218,12 +218,13 @@ async def test_message_that_is_put_during_the_run_is_replayed() -> None:
     site = Site()
     await site.fill(*shuffled(100, 100))
 
+    last = site.numbers[-1]
+
     async def put(each: Event) -> None:
-        if each.sequence_number == site.last:
+        if each.sequence_number == last:
             await site.poison(event(500, "late"))
             await site.index.put([site.entry(500)])
 
-    site.last = site.numbers[-1]  # type: ignore[attr-defined]
     site.before = put
     assert (await site.paged().run()).replayed == 101
     assert 500 in site.handled
