@@ -10,10 +10,10 @@ from typing import Annotated, ClassVar
 from breaker.configuration.errors import ConfigurationError
 from breaker.configuration.fields import Bounds, Each, MinLength, Secret
 from breaker.configuration.hosts import is_host
+from breaker.configuration.resource_names import group_name
 from breaker.configuration.settings import Settings
 from console.errors import ConsoleSettingsError
 from console.origins import Origin
-from processing.names import group_name
 
 _TOKEN = re.compile(r"[ -~]+")
 

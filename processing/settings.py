@@ -12,11 +12,11 @@ from breaker.configuration.fields import Bounds, Each
 from breaker.configuration.hosts import is_server
 from breaker.configuration.lookup import value_of
 from breaker.configuration.references import unresolved
+from breaker.configuration.resource_names import DEFAULT_GROUP, group_name, hub_name, queue_name
 from breaker.configuration.settings import Settings
 from processing.connection_strings import ConnectionStringError, EventHubsConnection
 from processing.errors import MissingSettingError, SettingsError
 from processing.identity import Identity, normal_name
-from processing.names import DEFAULT_GROUP, group_name, hub_name, queue_name
 from processing.storage.accounts import StorageAccount, app_account, host_account
 
 LEAST_WATCHDOG_SECONDS = 2.0

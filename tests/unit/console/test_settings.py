@@ -18,6 +18,17 @@ TOKEN = "a-token-of-32-characters-for-test"
         ("EASY_AUTH", "perhaps", "it takes true or false"),
         ("LEASE_SECONDS", "0", "from 1 to 3600"),
         ("SOCKETS_MAX", "many", "it takes a whole number"),
+    ],
+)
+def test_invalid_setting_is_refused(setting: str, value: str, message: str) -> None:
+    """The message names the setting and the accepted values."""
+    with pytest.raises(ConsoleSettingsError, match=f"CONSOLE_{setting}.*{message}"):
+        ConsoleSettings.from_mapping({"CONSOLE_TOKEN": TOKEN, f"CONSOLE_{setting}": value})
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "message"),
+    [
         ("TOKEN", "short", "has 5 characters: it takes at least 16"),
         ("TOKEN", "ein-längeres-geheimes-wort", "a header cannot have: it takes at least 16"),
         ("TOKEN", "a-token-of-two\nlines-of-text", "a header cannot have: it takes at least 16"),
@@ -33,10 +44,10 @@ TOKEN = "a-token-of-32-characters-for-test"
         ("CONSUMER_GROUP", "g" * 51, "it takes letters, digits"),
     ],
 )
-def test_invalid_setting_is_refused(setting: str, value: str, message: str) -> None:
-    """The message names the setting and the accepted values."""
+def test_setting_without_effect_is_refused(setting: str, value: str, message: str) -> None:
+    """Nobody could log in with such a token, and no such host or proxy would ever match."""
     with pytest.raises(ConsoleSettingsError, match=f"CONSOLE_{setting}.*{message}"):
-        ConsoleSettings.from_mapping({"CONSOLE_TOKEN": TOKEN, f"CONSOLE_{setting}": value})
+        ConsoleSettings.from_mapping({"CONSOLE_TOKEN": TOKEN} | {f"CONSOLE_{setting}": value})
 
 
 @pytest.mark.parametrize(

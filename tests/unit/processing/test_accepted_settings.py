@@ -125,9 +125,17 @@ def merged(*parts: dict[str, str]) -> dict[str, str]:
     )
 )
 @example(USABLE)
+@example(
+    USABLE
+    | {
+        "AzureWebJobsStorage": "",
+        "AzureWebJobsStorage__blobServiceUri": "http://b.invalid",
+        "AzureWebJobsStorage__queueServiceUri": "https://q.invalid",
+    }
+)
 @example(USABLE | {"BreakwaterStorage__accountName": "abc", "POISON_QUEUE": "abc"})
 def test_accepted_settings_build_clients(found: dict[str, str]) -> None:
-    """What the start accepts, the first event can use."""
+    """The first event can use each setting that the start accepts."""
     try:
         Application(found).check()
     except ConfigurationError:

@@ -113,6 +113,7 @@ storage_texts = texts(
 @example(f"{HUB};EntityPath=events;UseDevelopmentEmulator=true;")
 @example(f"{HUB};ENDPOINT=sb://other.net")
 @example(f"endpoint=ns.net:5671;{TOKEN}")
+@example(f"Endpoint=sb://;{TOKEN}")
 @example(HUB.replace(";", " ; ").replace("=n", " = n"))
 def test_event_hubs_sdk_reads_each_accepted_text_with_the_same_result(text: str) -> None:
     """A text that the SDK refuses is refused."""
@@ -130,6 +131,7 @@ def test_event_hubs_sdk_reads_each_accepted_text_with_the_same_result(text: str)
 
 @given(storage_texts)
 @example(f"{ACCOUNT};{SUFFIX}")
+@example(f"{ACCOUNT};;{SUFFIX}")
 @example(f"{ACCOUNT};BlobEndpoint=http://127.0.0.1:1/a;QueueEndpoint=http://127.0.0.1:2/a")
 @example(f"BlobEndpoint=https://b;QueueEndpoint=https://q;{SAS}")
 @example("BlobEndpoint=https://b?sig=x;QueueEndpoint=https://q?sig=x")

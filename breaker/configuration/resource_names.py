@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import re
 
-from processing.identity import normal_name
-
 DEFAULT_GROUP = "$Default"
 """The consumer group that every hub has."""
 
@@ -40,7 +38,7 @@ def hub_name(name: str) -> str:
 
 def group_name(name: str) -> str:
     """Return the name of a consumer group."""
-    if normal_name(name) == normal_name(DEFAULT_GROUP):
+    if name.strip().lower() == DEFAULT_GROUP.lower():
         return name
     if not _HUB.fullmatch(name) or len(name) > _MOST_OF_GROUP:
         raise ValueError(
