@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from processing.errors import StorageUnavailableError
 from processing.monitoring.telemetry import key_hash
 from processing.parking.store import ParkingStore
 from processing.partitions.hub_changes import HubChange, latest_growth
@@ -37,16 +38,16 @@ class MovedWarning:
             changes: the changes of the hub, the latest change first.
             lags: the partitions.
             now_ms: the present time, milliseconds since 1970.
-
-        Raises:
-            StorageUnavailableError: Redis did not answer.
         """
         change = latest_growth(changes, now_ms)
         if change is None:
             return None
         numbers = change, *((each.partition, each.parked, each.deferred) for each in lags)
         if self._found is None or (numbers != self._numbers and now_ms >= self._until_ms):
-            self._found = await find_moved(self._parking, change)
+            try:
+                self._found = await find_moved(self._parking, change)
+            except StorageUnavailableError as error:
+                return MovedKeys(change, unknown=str(error)).text(key_hash)
             self._numbers = numbers
             self._until_ms = now_ms + (KEYS_MS if self._found.lists > MANY_KEYS else 0)
         return self._found.text(key_hash)

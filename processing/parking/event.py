@@ -64,11 +64,6 @@ def position_of(event: Placed) -> Position:
     return f"{event.enqueued_ms:015d}:{event.sequence_number:020d}"
 
 
-def enqueued_ms_of(position: Position) -> int:
-    """Return the enqueued time in a position, milliseconds since 1970."""
-    return int(position.partition(":")[0])
-
-
 def is_reached(position: Position, replayed: Replayed) -> bool:
     """Return whether the replays of a key have included the event at `position`.
 

@@ -11,7 +11,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import batched
 
-from processing.parking.event import enqueued_ms_of
 from processing.parking.store import PAGE_LISTS, ParkedKey, ParkingStore
 from processing.partitions.hub_changes import HubChange, utc
 
@@ -29,11 +28,13 @@ class MovedKeys:
         change: the change.
         keys: the keys, those that wait longest first.
         lists: number of all lists, also of keys that wait since then.
+        unknown: why the keys are not known, or "".
     """
 
     change: HubChange
     keys: tuple[ParkedKey, ...] = ()
     lists: int = 0
+    unknown: str = ""
 
     def text(self, name: Callable[[str], str]) -> str:
         """Return a sentence for the operator, without its full stop.
@@ -50,6 +51,8 @@ class MovedKeys:
         )
 
     def _waiting(self, name: Callable[[str], str]) -> str:
+        if self.unknown:
+            return f"Which keys wait since before the change is not known: {self.unknown}"
         if not self.keys:
             return "No key waits since before the change"
         named = [
@@ -79,6 +82,7 @@ async def find_moved(store: ParkingStore, change: HubChange) -> MovedKeys:
     """
     found: list[ParkedKey] = []
     lists = 0
+    last = f"{change.seen_ms + MARGIN_MS:015d}"  # as a position begins
     for source in await store.sources():
         for names in batched(await store.names(source), PAGE_LISTS):
             lists += len(names)
@@ -87,6 +91,6 @@ async def find_moved(store: ParkingStore, change: HubChange) -> MovedKeys:
                 for head in await store.heads(source, names)
                 if isinstance(head.parked.key, str)
                 and head.position
-                and enqueued_ms_of(head.position) <= change.seen_ms + MARGIN_MS
+                and head.position.partition(":")[0] <= last
             ]
     return MovedKeys(change, tuple(sorted(found, key=lambda each: each.since)), lists)

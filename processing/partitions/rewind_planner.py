@@ -17,7 +17,7 @@ from processing.parking.marks import MarkUnreadableError, StoredMark
 from processing.partitions.checkpoints import Checkpoint
 from processing.partitions.hub_changes import latest_growth
 from processing.partitions.hub_range import HubRange
-from processing.partitions.moved_keys import find_moved
+from processing.partitions.moved_keys import MovedKeys, find_moved
 from processing.partitions.rewind_plan import (
     RewindPlan,
     RewindRefusedError,
@@ -127,13 +127,17 @@ class RewindPlanner:
         try:
             changes = await self._stores.changes.observe(created_ms, partitions)
             change = latest_growth(changes, self._now_ms())
-            if change is None:
-                return []
-            moved = (await find_moved(self._stores.parking, change)).text(repr)
         except StorageUnavailableError as error:
             return [RewindWarning(WarningKind.UNKNOWN, f"The hub's changes are not known: {error}")]
+        if change is None:
+            return []
+        try:
+            moved = await find_moved(self._stores.parking, change)
+        except StorageUnavailableError as error:
+            moved = MovedKeys(change, unknown=str(error))
+        known = moved.text(repr)
         text = (
-            f"{moved[0].upper()}{moved[1:]}. A rewind brings back a key's events of each rewound "
+            f"{known[0].upper()}{known[1:]}. A rewind brings back a key's events of each rewound "
             "partition, without an order between the partitions"
         )
         return [RewindWarning(WarningKind.MOVED, text)]

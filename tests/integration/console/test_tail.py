@@ -34,7 +34,7 @@ class Shown:
         self._changed = asyncio.Event()
 
     async def show(self, sample: dict[str, Any]) -> None:
-        if self.error is not None:
+        if self.error is not None and sample["partition"] == "0":
             raise self.error
         self.samples.append(sample)
         self._changed.set()
@@ -117,6 +117,20 @@ async def test_undecodable_event_is_reported_and_the_tail_continues(
         await shows(server, shown, "0", "1")
     assert shown.reports
     assert all(each.startswith("partition 0: ") for each in shown.reports)
+
+
+async def test_unexpected_error_of_a_partition_interrupts_no_other_one(
+    server: EventHubsServer,
+) -> None:
+    async with tailing(server) as (shown, _):
+        shown.error = KeyError("offset")
+        server.namespace.hub(HUB).publish(DATA_BODY, 0, 0)
+        await shows(server, shown, "1")
+        while not shown.reports:
+            await shown.changed(0.1)
+        shown.error = None
+        await shows(server, shown, "0", "1")
+    assert set(shown.reports) == {"partition 0: KeyError: 'offset'"}
 
 
 async def test_partition_that_the_hub_gets_later_is_sampled(server: EventHubsServer) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from breaker import BreakerSettings, CircuitBreaker, MemoryCircuitStore
 from breaker.clock import ManualClock
+from processing.errors import StorageUnavailableError
 from processing.identity import Source
 from processing.monitoring.moved_warning import MANY_KEYS
 from processing.monitoring.partition_state import State
@@ -230,6 +231,20 @@ async def test_growth_names_the_keys_that_wait_since_then(rig: WatchRig) -> None
     await rig.parking.finish(SOURCE, "alice", "t", position_of(event(0, enqueued_ms=before)))
     (warning,) = (await rig.health.report()).warnings
     assert "No key waits since before the change" in warning
+
+
+async def test_growth_is_a_warning_although_the_keys_are_not_known(rig: WatchRig) -> None:
+    """The lists cannot be read for a moment; the partitions are shown."""
+    await rig.health.report()
+    rig.hub.partitions = ("0", "1", "2", "3")
+
+    async def fail() -> list[Source]:
+        raise StorageUnavailableError("Redis is slow")
+
+    rig.parking.sources = fail  # type: ignore[method-assign]
+    report = await rig.health.report()
+    assert len(report.partitions) == 4
+    assert "is not known: Redis is slow. See" in report.warnings[0]
 
 
 async def test_many_waiting_keys_are_read_once_a_minute(rig: WatchRig) -> None:
