@@ -41,7 +41,7 @@ class PatientTimeout:
         seconds: the timeout.
     """
 
-    __slots__ = ("_handle", "_loop", "_scope", "_seconds", "_starts")
+    __slots__ = ("_handle", "_loop", "_scope", "_seconds", "_starts", "_until")
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
@@ -49,6 +49,7 @@ class PatientTimeout:
         self._scope = asyncio.timeout(None)
         self._handle: asyncio.TimerHandle | None = None
         self._starts = 0
+        self._until = math.inf
 
     async def __aenter__(self) -> None:
         """Start the time."""
@@ -66,9 +67,14 @@ class PatientTimeout:
             self._handle.cancel()
         await self._scope.__aexit__(kind, error, traceback)
 
+    @property
+    def half_over(self) -> bool:
+        """Return whether half of the time is over."""
+        return self._until - self._loop.time() < self._seconds / 2
+
     def _start(self, seconds: float) -> None:
         self._starts += 1
-        when = self._loop.time() + seconds
+        when = self._until = self._loop.time() + seconds
         self._handle = self._loop.call_at(when, self._end, when)
 
     def _end(self, when: float) -> None:
@@ -118,6 +124,7 @@ class _Patience(Link):
         seconds = self.socket_timeout if timeout is None else timeout
         read, push = super().read_response, push_request
         self.use = Use.PUSHES if push else Use.REPLY
+        limit = None
         try:
             if seconds is None or math.isinf(seconds) or seconds <= 0:
                 return await read(
@@ -126,7 +133,8 @@ class _Patience(Link):
                     disconnect_on_error=disconnect_on_error,
                     push_request=push,
                 )
-            async with PatientTimeout(seconds):
+            limit = PatientTimeout(seconds)
+            async with limit:
                 # After a given timeout the caller may read again.
                 return await read(
                     disable_decoding,
@@ -147,9 +155,13 @@ class _Patience(Link):
                 self.mark_for_reconnect()  # type: ignore[no-untyped-call]
                 await self.links.drop()
             raise
-        except BaseException:
+        except BaseException as error:
             if disconnect_on_error:
                 await self.disconnect(nowait=True)
+            cancelled = isinstance(error, asyncio.CancelledError) and timeout is None
+            # Many callers have a timeout of their own, which ends before the connection's.
+            if cancelled and limit is not None and limit.half_over:
+                await self.links.drop()
             raise
         finally:
             self.use = Use.IDLE

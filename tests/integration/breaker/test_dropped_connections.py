@@ -173,6 +173,23 @@ async def test_timeout_drops_the_connections_of_each_client_of_the_address(
     await client.aclose()
 
 
+@pytest.mark.parametrize("seconds", [0.6, 0.0])
+async def test_timeout_of_the_caller_drops_the_others(address: Address, seconds: float) -> None:
+    """Only a command that had waited for a while shows that the connections are mute."""
+    proxy, url = address
+    client = connect(url, BreakerSettings(store_timeout_seconds=1.0))
+    await asyncio.gather(*(client.set(f"k{number}", "v") for number in range(KEPT)))
+    assert proxy.mute() == KEPT
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await client.set("k", "v")
+    async with asyncio.timeout(HANG_SECONDS):
+        while proxy.connections > (0 if seconds else KEPT):
+            await asyncio.sleep(0.01)
+    assert proxy.connections == (0 if seconds else KEPT)
+    await client.aclose()
+
+
 async def test_cut_connections_cost_no_error(pair: Pair, address: Address) -> None:
     """A reset connection is noticed before it is used, by stores and by other commands."""
     proxy, url = address
