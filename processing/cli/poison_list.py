@@ -10,7 +10,7 @@ from contextlib import suppress
 from typing import Any
 
 from processing.cli.output import Bar, printable, show_key, table, when
-from processing.errors import StorageUnavailableError
+from processing.errors import ProcessingError, StorageUnavailableError
 from processing.formats import json_text
 from processing.operations import PoisonStorage, open_poison
 from processing.poison.claim_checks import states
@@ -67,7 +67,17 @@ def add(acts: argparse._SubParsersAction, common: argparse.ArgumentParser) -> No
 
 
 async def run(settings: Mapping[str, str], arguments: argparse.Namespace) -> int:
-    """List poison messages, without their bodies."""
+    """List poison messages, without their bodies.
+
+    Raises:
+        ProcessingError: `--after` names a page of a list with `--key`, or of one without it.
+    """
+    if arguments.after and ("/" in arguments.after) != (arguments.key is not None):
+        how = "with" if "/" in arguments.after else "without"
+        raise ProcessingError(
+            f"the cursor {arguments.after} belongs to a list {how} --key; repeat the arguments of "
+            "the page that named it"
+        )
     async with open_poison(settings) as storage:
         index, compared = await _compared(storage, fresh=arguments.fresh)
         head = await _head(storage, index, compared)

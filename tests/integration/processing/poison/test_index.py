@@ -122,6 +122,8 @@ async def test_list_goes_on_behind_a_page(app: App) -> None:
     assert [each["sequence_number"] for each in await listed(app, "--key", "key-1")] == [1, 3]
     assert [each["sequence_number"] for each in await listed(app, "--search", "KEY-0")] == [0, 2, 4]
     assert await listed(app, "--search", "nothing") == []
+    ended = await app.run("poison", "list", "--after", cursor, "--key", "key-1")
+    assert (ended.code, "belongs to a list without --key" in ended.err) == (1, True)
     with pytest.raises(SystemExit):
         await app.run("poison", "list", "--after", "not a cursor")
 

@@ -27,7 +27,7 @@ from processing.parking.event import ParkedEvent, position_of
 from processing.parking.marks import drop_mark
 from processing.partitions.checkpoints import Checkpoint
 from processing.poison.claim_checks import BodyState, states
-from processing.poison.queue import browse
+from processing.poison.queue import Received, browse
 from processing.wiring import Wiring
 from tests.integration.processing.poison.test_storage_queue import poisoned
 
@@ -122,6 +122,14 @@ async def test_messages_of_both_accounts_are_listed_and_redriven(site: Site) -> 
     assert (len(await site.host.blobs()), len(await site.app.blobs())) == (1, 1)
 
     async with open_poison(site.after) as storage:
+        compared = await storage.comparison.ensure(fresh=True)
+        assert (compared.count, compared.state.entries, compared.not_indexed) == (3, 3, 0)
+        entries = (await storage.index.page()).entries
+        assert [each.where for each in entries] == ["host", "host", ""]
+        for entry in entries:
+            taken = await storage.reader.take(entry)
+            assert isinstance(taken, Received)
+            await storage.reader.put_back(taken)
         found = await browse(storage.reader)
         bodies = await states(found, storage.claims, storage.own)
     assert [message.sequence_number for message in found] == [1, 2, 3]
