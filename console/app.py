@@ -86,12 +86,12 @@ def create_app(
     sessions, revoked = Sessions(settings.token), RevokedSessions(coordination)
     log = IncidentLog(backplane)
     operations = LazyOperations(app_settings or {})
-    catalogue = Catalogue(
-        operations.poison,
-        queue_coordination or coordination,
-        lambda: fanout.snapshot.redrive_text,
+    catalogue = Catalogue(operations.poison)
+    redrive = RedriveApi(
+        *(operations, coordination, backplane, log),
+        catalogue=catalogue,
+        queue=queue_coordination,
     )
-    redrive = RedriveApi(operations, coordination, backplane, log, catalogue)
     rewind = RewindApi(
         *(operations, breaker, watch),
         coordination=coordination,
@@ -146,7 +146,7 @@ def create_app(
                 await asyncio.gather(redrive.aclose(), rewind.aclose())
                 for task in running:
                     task.cancel()
-                await asyncio.gather(*running, return_exceptions=True)
+                await asyncio.gather(catalogue.aclose(), *running, return_exceptions=True)
                 await operations.aclose()
 
     async def healthz(_: Request) -> ApiResponse:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import repeat
+import logging
 from typing import TYPE_CHECKING, Any
 
 from starlette.exceptions import HTTPException
@@ -11,8 +11,8 @@ from starlette.routing import Route
 
 from console.errors import OperationsError
 from console.poison.body_states import BodyStates
-from console.poison.catalogue import MOST, Catalogue
-from console.poison.documents import full, matches, parked_key, summary
+from console.poison.catalogue import RECEIVED, Catalogue
+from console.poison.documents import full, parked_key, queue_state, summary
 from console.poison.lazy_operations import LazyOperations, translate_errors
 from console.web.requests import number_in
 from console.web.responses import ApiResponse
@@ -20,7 +20,13 @@ from processing.errors import BodyLostError, ProcessingError
 
 if TYPE_CHECKING:
     from processing.operations import ParkedLists
+    from processing.poison.message import PoisonMessage
 
+logger = logging.getLogger(__name__)
+
+MOST = 500
+"""Most messages of one answer; each body in a blob costs a read of the blob."""
+MOST_CAUSES = 20
 PAGE_KEYS = 200
 MOST_KEYS = 500
 QUERY_CHARS = 200
@@ -48,51 +54,77 @@ class PoisonApi:
         ]
 
     async def find(self, request: Request) -> ApiResponse:
-        """Return the messages that contain a text, and the number of messages searched."""
-        query = request.query_params.get("query", "")[:QUERY_CHARS].strip().casefold()
+        """Return a part of the messages that contain a text and have a cause, oldest first.
+
+        `after` names where the next part begins. A part may be short, or empty, although others
+        follow, because one request looks at a limited number of messages.
+        """
+        parameters = request.query_params
+        query = parameters.get("query", "")[:QUERY_CHARS].strip()
         limit = number_in(request, "limit", default=100, most=MOST)
-        messages, more = await self._catalogue.messages()
+        known = await self._catalogue.known()
+        cause = None
+        if "error" in parameters:
+            from processing.poison.index.entry import Cause  # noqa: PLC0415 - loaded by now
+
+            cause = Cause(parameters["error"], parameters.get("handler", ""))
+        found = await self._catalogue.search(query, cause, parameters.get("after") or None, limit)
         own = await self._catalogue.own()
-        found = [message for message in messages if matches(message, query)]
-        shown = found[:limit]
-        states = await self._states.of(shown)
+        # An event that was poisoned again may have several messages.
+        messages = list({(each.source, each.message.id): each for each in found.entries}.values())
+        states = await self._states.of([each.message for each in messages])
+        causes = await self._catalogue.causes()
         return ApiResponse(
             {
                 "messages": [
-                    summary(*each) for each in zip(shown, repeat(own), states, strict=False)
+                    summary(each.message, own, state) | {"whole": each.is_whole}
+                    for each, state in zip(messages, states, strict=True)
                 ],
-                "more": more or len(found) > limit,
-                "seen": len(messages),
-                "as_of": round(self._catalogue.read_at * 1000),
+                "after": found.after,
+                "causes": [
+                    {"error": each.error, "handler": each.handler, "count": count}
+                    for each, count in causes.most_common(MOST_CAUSES)
+                ],
+                "queue": queue_state(known),
             }
         )
 
     async def show(self, request: Request) -> ApiResponse:
-        """Return one message with the beginning of its body, or with the reason of its loss.
-
-        Two apps may have poisoned the same event: `?app=NAME` names one of them.
-        """
-        wanted, app = request.path_params["id"], request.query_params.get("app", "")
-        messages, _ = await self._catalogue.messages()
-        own = await self._catalogue.own()
-        found = [
-            each for each in messages if each.id == wanted and app in ("", each.source.identity.app)
-        ]
+        """Return one message with the beginning of its body, or with the reason of its loss."""
+        wanted = request.path_params["id"]
+        known = await self._catalogue.known()
+        found = [each for each in await self._catalogue.named(wanted) if each.message.id == wanted]
         if not found:
             raise HTTPException(404, "this event is not in the poison queue")
-        message = max(found, key=lambda each: each.source.identity == own)
-        is_elsewhere = message.claim_check is not None and message.source.identity != own
-        if message.claim_check is None or is_elsewhere:
-            return ApiResponse(full(message, own, elsewhere=is_elsewhere))
+        own = await self._catalogue.own()
+        entry = max(found, key=lambda each: each.is_whole)
+        message = entry.message
+        if not entry.is_whole and known.count is not None and known.count <= RECEIVED:
+            message = await self._received(message) or message
+        is_whole = entry.is_whole or message is not entry.message
+        if message.claim_check is None:
+            return ApiResponse(full(message, own) | {"whole": is_whole})
         from processing.poison.claim_checks import with_body  # noqa: PLC0415 - loaded by now
 
         storage = await self._operations.poison()
         try:
-            return ApiResponse(full(await with_body(message, storage.claims), own))
+            found_body = full(await with_body(message, storage.claims), own)
         except BodyLostError as error:
-            return ApiResponse(full(message, own, lost=str(error)))
+            found_body = full(message, own, lost=str(error))
         except ProcessingError as error:
             raise OperationsError(str(error)) from error
+        return ApiResponse(found_body | {"whole": True})
+
+    async def _received(self, message: PoisonMessage) -> PoisonMessage | None:
+        """Return a message with all its texts as the queue has it; None: somebody else holds it."""
+        from processing.poison.queue import find  # noqa: PLC0415 - loaded by now
+
+        storage = await self._operations.poison()
+        try:
+            return await find(storage.reader, message.id, storage.own)
+        except ProcessingError as error:
+            logger.info("the whole message of %s was not received: %s", message.id, error)
+            return None
 
     async def parked(self, request: Request) -> ApiResponse:
         """Return a page of the parked and deferred keys, each with the error that blocks it.

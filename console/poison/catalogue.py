@@ -1,116 +1,138 @@
-"""Cached list of the messages in the poison queue."""
+"""The app's messages in the poison queue, as the queue's index knows them."""
 
 from __future__ import annotations
 
 import asyncio
-import secrets
+import logging
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from console.backplane.coordination import Coordination
 from console.errors import OperationsError
 from console.poison.lazy_operations import translate_errors
+from processing.errors import ProcessingError
 
 if TYPE_CHECKING:
     from processing.identity import Identity
     from processing.operations import PoisonStorage
-    from processing.poison.message import PoisonMessage
-    from processing.poison.queue import PoisonReader, Received
+    from processing.poison.comparison import Compared
+    from processing.poison.index.entry import Cause, IndexEntry
+    from processing.poison.index.index import IndexState, Page
 
-BROWSE = "browse"
-"""Lease for receiving the queue's messages; two readers at once would each see half of them."""
-BROWSE_SECONDS = 30.0
-WAIT_SECONDS = 5.0
+logger = logging.getLogger(__name__)
+
 FRESH_SECONDS = 2.0
-MOST = 1_000
+"""Least time between two comparisons of the numbers of messages in the queue and in its index."""
+WAIT_SECONDS = 3.0
+"""Longest wait of a request for a comparison with the queue; a long queue takes longer."""
+
+RECEIVED = 1_000
+"""Most messages of a queue that are received to find what the index does not know."""
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What is known of the poison queue.
+
+    Attributes:
+        state: the state of the index.
+        count: the queue's approximate number of messages; None: the queue has not answered yet.
+        problem: why the index could not be compared with the queue, or "".
+    """
+
+    state: IndexState
+    count: int | None = None
+    problem: str = ""
 
 
 class Catalogue:
-    """The messages of the poison queue, at most `FRESH_SECONDS` old unless another job holds them.
+    """The app's messages in the poison queue.
 
-    Peeking at a storage queue returns at most 32 messages, so the catalogue receives all messages
-    and puts them back. A lease admits one reader at a time, and none during a redrive.
+    A list or a search reads the index, so that it holds no message. The index is compared with the
+    queue when that is due; this runs in the background, because a long queue takes minutes.
 
     Args:
         storage: opens the queue.
-        coordination: holds the lease `BROWSE`; all consoles over the queue share it.
-        version: changes when a redrive may have changed the queue.
-
-    Attributes:
-        coordination: see above.
-        read_at: when the messages were read, seconds since 1970; 0: never.
     """
 
-    def __init__(
-        self,
-        storage: Callable[[], Awaitable[PoisonStorage]],
-        coordination: Coordination,
-        version: Callable[[], object] = lambda: None,
-    ) -> None:
+    def __init__(self, storage: Callable[[], Awaitable[PoisonStorage]]) -> None:
         self._storage = storage
-        self.coordination = coordination
-        self._version = version
-        self._read_for: object = None
-        self._turn = asyncio.Lock()
-        self._messages: list[PoisonMessage] = []
-        self._more = False
-        self._until = self.read_at = 0.0
-
-    async def messages(self, *, fresh: bool = False) -> tuple[list[PoisonMessage], bool]:
-        """Return the first messages, oldest first, and whether there are more.
-
-        Args:
-            fresh: whether to bypass the cache, if no other job holds the queue.
-
-        Raises:
-            OperationsError: the queue cannot be read, or another job holds the queue and no earlier
-                result exists.
-        """
-        async with self._turn:
-            if fresh or time.monotonic() >= self._until or self._version() != self._read_for:
-                await self._read()
-        return self._messages, self._more
+        self._comparing: asyncio.Task[Compared] | None = None
+        self._compared: Compared | None = None
+        self._problem = ""
+        self._until = 0.0
 
     async def own(self) -> Identity:
         """Return the console's app; the queue may also have messages of other apps."""
         return (await self._storage()).own
 
-    async def _read(self) -> None:
+    async def known(self, *, fresh: bool = False) -> Known:
+        """Compare the index with the queue if that is due, and return what is known.
+
+        Args:
+            fresh: whether to look at the queue although it was looked at a moment ago.
+
+        Raises:
+            OperationsError: the index does not answer.
+        """
         storage = await self._storage()
-        token = secrets.token_hex(8)
-        deadline = time.monotonic() + WAIT_SECONDS
-        while not await self.coordination.acquire(BROWSE, token, BROWSE_SECONDS):
-            if self.read_at:
-                return  # keep the last result while another job holds the queue
-            if time.monotonic() > deadline:
-                raise OperationsError(
-                    "another reader or a redrive holds the poison queue; try again later"
-                )
-            await asyncio.sleep(0.1)
-        try:
-            version, now = self._version(), time.time()
-            self._messages, self._more = await translate_errors(browse(storage.reader, MOST))
-            self._read_for, self.read_at = version, now
-            self._until = time.monotonic() + FRESH_SECONDS
-        finally:
-            await self.coordination.release(BROWSE, token)
+        if self._comparing is None and (fresh or time.monotonic() >= self._until):
+            self._comparing = asyncio.create_task(
+                storage.comparison.ensure(), name="console-poison-comparison"
+            )
+            self._comparing.add_done_callback(self._note)
+        if self._comparing is not None:
+            await asyncio.wait({self._comparing}, timeout=WAIT_SECONDS)
+        state = await translate_errors(storage.index.state())
+        count = None if self._compared is None else self._compared.count
+        return Known(state, count, self._problem)
 
+    async def search(self, text: str, cause: Cause | None, after: str | None, most: int) -> Page:
+        """Return messages, oldest first; see `processing.poison.index.search`.
 
-async def browse(reader: PoisonReader, most: int) -> tuple[list[PoisonMessage], bool]:
-    """Return the messages that no other reader holds, oldest first, and whether there are more.
+        Raises:
+            OperationsError: the index does not answer.
+        """
+        from processing.poison.index.search import search  # noqa: PLC0415 - loaded by now
 
-    Raises:
-        StorageUnavailableError: the queue cannot be read.
-    """
-    from processing.poison.queue import oldest_first, put_back  # noqa: PLC0415 - loaded by now
+        index = (await self._storage()).index
+        return await translate_errors(search(index, text, cause=cause, after=after, most=most))
 
-    held: list[Received] = []
-    more = False
-    try:
-        while not more and (some := await reader.receive()):
-            held += some
-            more = len(held) >= most
-    finally:
-        await put_back(reader, held)
-    return oldest_first(each.message for each in held), more
+    async def causes(self) -> Counter[Cause]:
+        """Return the number of messages by cause.
+
+        Raises:
+            OperationsError: the index does not answer.
+        """
+        return Counter(await translate_errors((await self._storage()).index.causes()))
+
+    async def named(self, text: str) -> list[IndexEntry]:
+        """Return the app's messages of the event with an id, or with the end of an id.
+
+        Raises:
+            OperationsError: the index does not answer.
+        """
+        storage = await self._storage()
+        return list(await translate_errors(storage.index.of_id(text)))
+
+    async def aclose(self) -> None:
+        """End a running comparison, which puts back the messages that it holds."""
+        if (task := self._comparing) is not None:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    def _note(self, task: asyncio.Task[Compared]) -> None:
+        self._comparing = None
+        self._until = time.monotonic() + FRESH_SECONDS
+        if task.cancelled():
+            return
+        error = task.exception()
+        if error is None:
+            self._compared, self._problem = task.result(), ""
+        elif isinstance(error, ProcessingError | OperationsError):
+            self._problem = str(error)
+        else:
+            self._problem = f"{type(error).__name__}: {error}"
+            logger.error("the poison queue's index was not compared", exc_info=error)

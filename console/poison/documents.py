@@ -14,6 +14,7 @@ from processing.event import enqueued_time
 from processing.formats import json_text
 
 if TYPE_CHECKING:
+    from console.poison.catalogue import Known
     from processing.identity import Identity
     from processing.poison.message import PoisonMessage
     from processing.redrive.listing import ListedKey
@@ -46,6 +47,25 @@ def summary(message: PoisonMessage, own: Identity, body_state: str = "") -> dict
         "size": _size(message),
         "body_state": body_state,
         "preview": text_of(_beginning(message, PREVIEW_CHARS * 4))[:PREVIEW_CHARS],
+    }
+
+
+def queue_state(known: Known) -> dict[str, Any]:
+    """Return what is known of the queue beside its messages.
+
+    The times are milliseconds since 1970. `total` is the number of the app's own messages, and
+    `count` the queue's own approximate number of all messages.
+    """
+    state = known.state
+    return {
+        "total": state.entries,
+        "as_of": None if state.built_at is None else round(state.built_at * 1000),
+        "held": state.held,
+        "of_others": dict(state.of_others),
+        "unreadable": state.unreadable,
+        "comparing": state.comparing,
+        "count": known.count,
+        "problem": known.problem,
     }
 
 
@@ -111,18 +131,6 @@ def full(
         "circuit_generation": message.circuit_generation,
         "instance": message.instance,
     }
-
-
-def matches(message: PoisonMessage, query: str) -> bool:
-    """Return whether the searched parts of a message contain a text, which must be casefolded."""
-    if not query:
-        return True
-    shown = (
-        *(message.id, message.key or "", message.error.type, message.error.message),
-        message.source.identity.app,
-        text_of(_beginning(message, BODY_BYTES)),
-    )
-    return any(query in each.casefold() for each in shown)
 
 
 def text_of(body: bytes, *, cut: bool = True) -> str:

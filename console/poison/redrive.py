@@ -17,12 +17,12 @@ from console.backplane.coordination import Coordination
 from console.backplane.stream import Backplane
 from console.errors import BackplaneError, CoordinationError, OperationsError
 from console.live.incident_log import IncidentLog
-from console.poison.catalogue import BROWSE, Catalogue
-from console.poison.jobs import GONE, ID_CHARS, Job, selection_in
+from console.poison.catalogue import RECEIVED, Catalogue, Known
+from console.poison.jobs import ID_CHARS, Job, selection_in
 from console.poison.lazy_operations import LazyOperations, translate_errors
 from console.web.requests import read_object, text_in
 from console.web.responses import ApiResponse
-from processing.errors import ProcessingError
+from processing.errors import OtherAppError, ProcessingError, StorageUnavailableError
 
 if TYPE_CHECKING:
     from processing.redrive.discard import Discard
@@ -31,6 +31,8 @@ logger = logging.getLogger(__name__)
 
 REDRIVE = "redrive"
 """Lease of the running job, and the kind of the messages about the job."""
+BROWSE = "browse"
+"""Lease of a queue for a redrive; consoles of an earlier version also list under this lease."""
 LEASE_SECONDS = 15.0
 PROGRESS_SECONDS = 0.25
 QUEUE_SECONDS = 30.0
@@ -47,6 +49,7 @@ class RedriveApi:
         backplane: carries the progress.
         log: gets a line at the start and at the end of a job.
         catalogue: lists the messages of the poison queue.
+        queue: holds the lease `BROWSE`; all consoles over the queue share it.
     """
 
     def __init__(
@@ -55,14 +58,16 @@ class RedriveApi:
         coordination: Coordination,
         backplane: Backplane,
         log: IncidentLog,
+        *,
         catalogue: Catalogue,
+        queue: Coordination | None = None,
     ) -> None:
         self._operations = operations
         self._coordination = coordination
         self._backplane = backplane
         self._log = log
         self._catalogue = catalogue
-        self._queue = catalogue.coordination
+        self._queue = queue or coordination
         self._running: dict[Job, asyncio.Task[None]] = {}
 
     def routes(self) -> list[Route]:
@@ -135,25 +140,40 @@ class RedriveApi:
                     raise HTTPException(409, str(running_error(run)))
         if (wanted := job.selection.get("id")) is None:
             return
-        has_id = (await self._operations.module("processing.poison.queue")).has_id
-        own = await self._catalogue.own()
-        asked = time.time()
-        for fresh in (False, True):  # the event may be newer than the cached list
-            messages, more = await self._catalogue.messages(fresh=fresh)
-            named = [message for message in messages if has_id(message, wanted)]
-            if more or any(message.source.identity == own for message in named):
+        for fresh in (False, True):  # the event may be newer than the latest look at the queue
+            known = await self._catalogue.known(fresh=fresh)
+            if await self._catalogue.named(wanted):
                 return
         if not job.reason and await self._names_list(wanted):
             return
-        if named:
-            refusal = (await self._operations.module("processing.poison.other_apps")).refusal
-            logger.info("%r %s: refused, another app's event", job.by, job.start_line)
-            raise HTTPException(409, str(refusal(named[0], own)))
-        if self._catalogue.read_at >= asked:
-            logger.info("%r %s: refused, %s", job.by, job.start_line, GONE)
-            raise HTTPException(
-                409, f"event {wanted} is not in the poison queue; nothing was changed"
-            )
+        if why := await self._why_not_there(wanted, known):
+            logger.info("%r %s: refused, %s", job.by, job.start_line, why)
+            raise HTTPException(409, why)
+
+    async def _why_not_there(self, wanted: str, known: Known) -> str:
+        """Return why an event that is not in the index cannot be redriven; "": it may be there.
+
+        The index knows no message of another app, so the messages of a short queue are received.
+        """
+        gone = f"event {wanted} is not in the poison queue; nothing was changed"
+        state = known.state
+        if known.problem or state.built_at is None or known.count is None:
+            return ""
+        if known.count <= state.entries:
+            return gone
+        if known.count > RECEIVED:
+            return ""
+        find_copies = (await self._operations.module("processing.poison.queue")).find_copies
+        storage = await self._operations.poison()
+        try:
+            await find_copies(storage.reader, wanted, storage.own)
+        except OtherAppError as error:
+            return str(error)
+        except StorageUnavailableError as error:
+            raise OperationsError(str(error)) from error
+        except ProcessingError:
+            return "" if state.held else gone
+        return ""
 
     async def _names_list(self, wanted: str) -> bool:
         """Return whether the event's id is the name of a list without a key.

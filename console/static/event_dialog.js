@@ -53,15 +53,11 @@ export function createEventDialog({ api, actions }) {
     lost = message.body_state === "lost";
     setText(nodes["body-title"], bodyTitle(message, body));
     setText(nodes.body, body?.preview ?? message.preview);
-    setAttribute(nodes.body, "hidden", lost || Boolean(body?.lost || body?.elsewhere));
+    setAttribute(nodes.body, "hidden", lost || message.whole === false || Boolean(body?.lost));
     // Both come as text: parsed numbers above 2^53 would be rounded.
     setText(nodes.properties, message.properties ?? "{}");
     setText(nodes.system, message.system_properties ?? "{}");
     setText(nodes.key, `Redrive key ${message.key}…`);
-    for (const name of ["key", "one", "discard"]) setAttribute(nodes[name], "disabled", message.own === false);
-    if (message.own === false) {
-      setText(nodes.refused, `The event belongs to the app ${message.app}. Redrive or discard it in the console of that app.`);
-    }
     setAttribute(nodes.key, "hidden", message.key === null);
   }
 
@@ -72,8 +68,7 @@ export function createEventDialog({ api, actions }) {
       fill(message);
       dialog.showModal();
       try {
-        const app = new URLSearchParams({ app: message.app });
-        const whole = await api.get(`/api/poison/${encodeURIComponent(message.id)}?${app}`);
+        const whole = await api.get(`/api/poison/${encodeURIComponent(message.id)}`);
         if (shown === message) fill({ ...message, ...whole });
       } catch (error) {
         setText(nodes.refused, `Cannot read the event: ${error.message}`);
@@ -90,7 +85,6 @@ function placeOf(message) {
 function factsOf(message) {
   return [
     ["Id", message.id],
-    ...(message.own === false ? [["App", message.app]] : []),
     ["Partition, sequence", `${message.partition} / ${count(message.sequence_number)}`],
     ["Enqueued", clock(asMilliseconds(message.enqueued_time))],
     ["Attempts", `${count(message.attempts)}, redriven ${count(message.redrives ?? 0)} times`],
@@ -99,9 +93,9 @@ function factsOf(message) {
 }
 
 function bodyTitle(message, body) {
-  if (body?.elsewhere) return `Body stored by the app ${message.app}`;
   if (body?.lost) return `Body lost: ${body.lost}`;
   if (message.body_state === "lost") return "Body lost";
+  if (message.whole === false) return "Long event: the body is only in the queue; read it with “python -m processing poison show” and the id";
   const size = bytes(body?.bytes ?? message.size);
   const form = body?.encoding === "hex" ? ", not UTF-8, shown in hex" : "";
   return `Body (${size}${form}${body?.truncated ? ", beginning only" : ""})`;

@@ -2,9 +2,11 @@
 
 import { byId, el, fillRows, setAttribute, setText } from "./dom.js";
 import { asMilliseconds, clock, count, duration, stateName } from "./format.js";
+import { createPager } from "./pager.js";
 
 const COLUMNS = ["Key", "State", "Since", "Why", "Attempts", "Next try", "Behind", "Partition"];
 const NUMBERS = new Set([4, 6, 7]);
+const LIMIT = 200;
 const TICK_MS = 1_000;
 /** Shortest time between two reads; a read follows a replay, which may have changed a key. */
 const READ_AGAIN_MS = 5_000;
@@ -17,22 +19,33 @@ export function showParked({ model, api, actions }) {
   let shown = [];
   let readAt = 0;
   let reading = false;
+  const pager = createPager(byId("parked-pager"), load);
 
   async function load() {
     setText(byId("parked-count"), count(model.parkedKeys));
     if (reading) return;
     reading = true;
     try {
-      const found = await api.get("/api/parked");
+      const found = await read();
       shown = found.keys;
       readAt = Date.now();
       render();
-      setText(empty, emptyText(shown.length, found.total));
+      pager.show({ shown: shown.length, total: found.total, after: found.after });
+      setText(empty, shown.length ? "" : "No key is parked or deferred.");
     } catch (error) {
       setText(empty, `Cannot read the parked keys: ${error.message}`);
     } finally {
       reading = false;
     }
+  }
+
+  async function read() {
+    const parameters = new URLSearchParams({ limit: LIMIT });
+    if (pager.after) parameters.set("after", pager.after);
+    const found = await api.get(`/api/parked?${parameters}`);
+    if (found.keys.length || !pager.after) return found;
+    pager.reset(); // a redrive has released the keys of the page
+    return read();
   }
 
   function render() {
@@ -133,9 +146,4 @@ function nextText(seconds) {
 
 function shortId(event) {
   return event.split("/").slice(-3).join("/");
-}
-
-function emptyText(number, total) {
-  if (!number) return "No key is parked or deferred.";
-  return total > number ? `Only the ${count(number)} oldest of ${count(total)} keys are shown.` : "";
 }

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import base64
+
 from processing.poison.index.entry import Cause, IndexEntry
 from processing.poison.index.index import PAGE_ENTRIES, Page, PoisonIndex
 
+BODY_BYTES = 4 * 1024
+"""Bytes of a body that a search looks at, from the beginning."""
 MOST_SEARCHED = 2_000
 """Entries that one search looks at."""
 
@@ -55,10 +59,16 @@ async def search(
 
 
 def contains(entry: IndexEntry, wanted: str) -> bool:
-    """Return whether an entry's id, key, handler, error or instance contains a casefolded text."""
+    """Return whether an entry contains a casefolded text.
+
+    The id, the key, the handler, the error, the instance and the beginning of the body count.
+    """
     message = entry.message
     texts = (
         *(message.id, message.key or "", message.handler, message.instance),
         *(message.error.type, message.error.message),
     )
-    return any(wanted in text.casefold() for text in texts)
+    if any(wanted in text.casefold() for text in texts):
+        return True
+    body = base64.b64decode((message.body or "")[: BODY_BYTES // 3 * 4])
+    return wanted in body.decode(errors="replace").casefold()

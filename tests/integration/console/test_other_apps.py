@@ -14,7 +14,7 @@ from console.backplane.keys import QUEUE
 from console.backplane.redis_coordination import RedisCoordination
 from console.backplane.redis_stream import RedisBackplane
 from console.backplane.stream import LOG
-from console.poison.catalogue import BROWSE
+from console.poison.redrive import BROWSE
 from processing.circuit_wiring import CircuitWiring
 from processing.identity import Identity
 from processing.monitoring.redis_vitals import RedisVitals, RedisVitalsReader

@@ -6,7 +6,7 @@ import base64
 from collections.abc import Mapping
 from typing import Any
 
-from processing.identity import Source
+from processing.identity import Identity, Source
 from processing.poison.comparison import Comparison
 from processing.poison.error_detail import ErrorDetail
 from processing.poison.index.entry import IndexEntry
@@ -53,10 +53,12 @@ def entry(
     return IndexEntry(name or f"m{number}", f"r{number}", message)
 
 
-def compared_with(queue: MemoryPoisonQueue, index: PoisonIndex) -> Comparison:
+def compared_with(
+    queue: MemoryPoisonQueue, index: PoisonIndex, own: Identity = IDENTITY
+) -> Comparison:
     """Return the comparison of an index with a queue in memory."""
 
     async def readers() -> Mapping[str, PoisonReader]:
         return {"": MemoryPoisonReader(queue)}
 
-    return Comparison(index, readers, IDENTITY)
+    return Comparison(index, readers, own)

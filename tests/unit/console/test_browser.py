@@ -167,7 +167,7 @@ async def test_redrive_of_a_dead_instance_is_announced_as_ended(
     coordination, fanout = MemoryCoordination(), Fanout(backplane)
     settings = ConsoleSettings(token="a-token-of-32-characters-for-test")
     vitals, operations = NoVitals(), LazyOperations({})
-    catalogue = Catalogue(operations.poison, coordination)
+    catalogue = Catalogue(operations.poison)
     tasks = ReaderTasks(
         *(coordination, fanout, vitals, operations, settings),
         catalogue=catalogue,

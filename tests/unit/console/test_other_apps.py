@@ -15,14 +15,13 @@ from console.backplane.coordination import MemoryCoordination
 from console.errors import OperationsError
 from console.live.incident_log import IncidentLog
 from console.poison.api import PoisonApi
-from console.poison.catalogue import BROWSE, Catalogue
+from console.poison.catalogue import Catalogue
 from console.poison.counts import PoisonCounts
-from console.poison.redrive import RedriveApi
+from console.poison.redrive import BROWSE, RedriveApi
 from processing.identity import Identity, Source
 from processing.monitoring.poison_count import PoisonCount
 from processing.poison.message import PoisonMessage
-from processing.poison.queue import PUT_BACK_AT_ONCE
-from tests.unit.console.test_poison import IDENTITY, SOURCE, Queue, QueueOperations, message
+from tests.unit.console.test_poison import IDENTITY, SOURCE, Queue, message
 from tests.unit.console.test_redrive import Desk, MemoryOperations
 
 OTHER = Identity(IDENTITY.namespace, IDENTITY.hub, "audit")
@@ -55,25 +54,22 @@ async def ask(desk: Desk, handler: str, query: bytes = b"", **path: str) -> dict
     return found
 
 
-async def test_list_says_whose_each_event_is(desk: Desk) -> None:
-    """The same event of two apps stands in two rows, and an app's name can be searched."""
-    rows = (await ask(desk, "find"))["messages"]
-    found = [(each["sequence_number"], each["app"], each["own"]) for each in rows]
-    assert found == [(0, IDENTITY.app, True), (0, NAME, False), (1, NAME, False)]
-    rows = (await ask(desk, "find", b"query=AUDIT"))["messages"]
-    assert [each["app"] for each in rows] == [NAME, NAME]
+async def test_list_names_the_other_apps_and_counts_their_events(desk: Desk) -> None:
+    """Another app's console lists, redrives and discards them."""
+    answer = await ask(desk, "find")
+    found = [(each["sequence_number"], each["own"]) for each in answer["messages"]]
+    assert found == [(0, True)]
+    assert answer["queue"]["of_others"] == {NAME: 2}
+    assert (answer["queue"]["total"], answer["queue"]["count"]) == (1, 3)
 
 
-async def test_dialog_shows_the_event_of_the_named_app(desk: Desk) -> None:
-    """Without a name the console's own event is shown; another app's blob is not looked up."""
+async def test_dialog_shows_the_own_event(desk: Desk) -> None:
+    """Both apps read the hub, so that their events have the same id."""
     queue = desk.operations.queue.messages
-    other = await desk.operations.claims.shrink(of_other(2, body=bytes(100_000)))
-    queue.append(other)
     assert (await ask(desk, "show", id=queue[0].id))["own"] is True
-    shown = await ask(desk, "show", f"app={NAME}".encode(), id=queue[0].id)
-    assert (shown["own"], shown["body"]["elsewhere"]) == (False, False)
-    shown = await ask(desk, "show", id=other.id)
-    assert (shown["body"]["elsewhere"], shown["body"]["lost"]) == (True, "")
+    with pytest.raises(HTTPException) as refused:
+        await ask(desk, "show", id=queue[2].id)
+    assert refused.value.status_code == 404
 
 
 @pytest.mark.parametrize("act", [("redrive", {}), ("discard", {"reason": "r"})])
@@ -117,7 +113,7 @@ async def test_long_queue_is_read_only_if_it_has_events_of_other_apps() -> None:
     """A reading hides the messages, so the first ones, which are peeked at, must give a reason."""
     queue = Queue(40)
     queue.queue.messages += [of_other(number) for number in range(40, 90)]
-    counts = PoisonCounts(Catalogue(queue.open, MemoryCoordination()))
+    counts = PoisonCounts(Catalogue(queue.open))
     assert await counts.split(None) == (None, None)
     assert await counts.split(PoisonCount(90, 0, is_whole=False)) == (90, 0)
     assert await counts.split(PoisonCount(20, 5)) == (15, 5)
@@ -131,7 +127,7 @@ async def test_unreadable_queue_leaves_the_count_of_the_first_messages() -> None
     async def away() -> Any:
         raise OperationsError("no answer")
 
-    counts = PoisonCounts(Catalogue(away, MemoryCoordination()))
+    counts = PoisonCounts(Catalogue(away))
     assert await counts.split(PoisonCount(90, 3, is_whole=False)) == (87, 3)
 
 
@@ -141,7 +137,8 @@ async def test_redrive_holds_the_queue_for_the_consoles_of_all_apps() -> None:
     desk = Desk(operations)
     api = RedriveApi(
         *(operations, desk.coordination, desk.backplane, IncidentLog(desk.backplane)),
-        Catalogue(operations.poison, shared),
+        catalogue=Catalogue(operations.poison),
+        queue=shared,
     )
     desk.api = api
     operations.gate.clear()
@@ -154,11 +151,3 @@ async def test_redrive_holds_the_queue_for_the_consoles_of_all_apps() -> None:
     operations.gate.set()
     await desk.ended()
     assert not await shared.holder(BROWSE)
-
-
-async def test_other_apps_messages_are_put_back_at_once() -> None:
-    """Another reader of the queue finds them right after the list was read."""
-    queue = Queue(0)
-    queue.queue.messages += [of_other(number) for number in range(PUT_BACK_AT_ONCE + 1)]
-    await Catalogue(QueueOperations(queue).poison, MemoryCoordination()).messages()
-    assert len(await queue.reader.receive()) == PUT_BACK_AT_ONCE

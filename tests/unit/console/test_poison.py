@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 from urllib.parse import urlencode
@@ -14,11 +15,11 @@ import pytest
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
-from console.backplane.coordination import MemoryCoordination
 from console.errors import OperationsError
+from console.poison import catalogue as catalogue_module
 from console.poison.api import PoisonApi
-from console.poison.catalogue import BROWSE, Catalogue, browse
-from console.poison.documents import full, matches, summary, text_of
+from console.poison.catalogue import Catalogue
+from console.poison.documents import full, summary, text_of
 from console.poison.jobs import selection_in
 from console.poison.lazy_operations import LazyOperations
 from processing.errors import StorageUnavailableError
@@ -28,11 +29,14 @@ from processing.parking.event import Lone, position_of
 from processing.parking.memory import MemoryParkingStore
 from processing.parking.names import ListName
 from processing.parking.store import ListHead, WritingAs
+from processing.poison.comparison import Comparison
 from processing.poison.error_detail import ErrorDetail
+from processing.poison.index.entry import IndexEntry
 from processing.poison.index.memory import MemoryPoisonIndex
+from processing.poison.index.search import search
 from processing.poison.memory import MemoryClaimChecks, MemoryPoisonQueue, MemoryPoisonReader
 from processing.poison.message import ClaimCheck, PoisonMessage
-from processing.poison.queue import PUT_BACK_AT_ONCE
+from processing.poison.queue import PoisonReader
 from tests.support.processing.events import event
 from tests.support.processing.index_entries import compared_with
 from tests.unit.processing.redrive.lists import BANK_IS_DOWN, Lists
@@ -113,9 +117,11 @@ def test_a_large_event_is_listed_without_its_body() -> None:
         ("nothing", False),
     ],
 )
-def test_search_ignores_case(query: str, found: bool) -> None:
+async def test_search_ignores_case(query: str, found: bool) -> None:
     """The search covers id, key, error and body."""
-    assert matches(message(body="GRÖSSE Größe".encode()), query.casefold()) is found
+    index = MemoryPoisonIndex(IDENTITY)
+    await index.put([IndexEntry("m", "r", message(body="GRÖSSE Größe".encode()))])
+    assert bool((await search(index, query)).entries) is found
 
 
 @pytest.mark.parametrize(
@@ -154,49 +160,99 @@ class Queue:
         self.queue.messages += [message(number) for number in range(count)]
         self.reader = MemoryPoisonReader(self.queue)
         self.opened = 0
+        self.is_away = False
 
     async def open(self) -> PoisonStorage:
         self.opened += 1
-        return PoisonStorage(
-            self.reader, self.claims, IDENTITY, self.index, compared_with(self.queue, self.index)
-        )
+        comparison = compared_with(self.queue, self.index, IDENTITY)
+        if self.is_away:
+            comparison = Comparison(self.index, self._no_readers, IDENTITY)
+        return PoisonStorage(self.reader, self.claims, IDENTITY, self.index, comparison)
+
+    async def _no_readers(self) -> Mapping[str, PoisonReader]:
+        raise StorageUnavailableError("the queue is away")
 
 
-async def test_browsing_puts_all_messages_back() -> None:
-    """A duplicate of a message is listed once."""
-    queue = Queue(3 * PUT_BACK_AT_ONCE)
-    queue.queue.messages.append(message(0))
-    for _ in range(2):
-        messages, more = await browse(queue.reader, 1_000)
-        assert [each.sequence_number for each in messages] == list(range(3 * PUT_BACK_AT_ONCE))
-        assert not more
-    messages, more = await browse(queue.reader, PUT_BACK_AT_ONCE)
-    assert (len(messages), more) == (PUT_BACK_AT_ONCE, True)
+async def known(catalogue: Catalogue) -> list[int]:
+    """Return the numbers of the listed events."""
+    await catalogue.known()
+    return [each.message.sequence_number for each in await listed(catalogue)]
 
 
-async def test_list_is_cached_until_a_redrive() -> None:
-    """The queue is opened once for several lists."""
-    queue, redrives = Queue(3), [0]
-    catalogue = Catalogue(queue.open, MemoryCoordination(), lambda: redrives[0])
-    for _ in range(5):
-        assert len((await catalogue.messages())[0]) == 3
-    assert queue.opened == 1
-    queue.queue.messages.pop()
-    redrives[0] += 1
-    assert len((await catalogue.messages())[0]) == 2
+async def listed(catalogue: Catalogue) -> Sequence[IndexEntry]:
+    return (await catalogue.search("", None, None, 500)).entries
 
 
-async def test_last_list_is_kept_while_a_redrive_holds_the_messages() -> None:
+async def test_list_holds_no_message() -> None:
+    """Another reader receives all messages while the console lists them."""
+    queue = Queue(40)
+    catalogue = Catalogue(queue.open)
+    assert await known(catalogue) == list(range(40))
+    assert await known(catalogue) == list(range(40))
+    assert len(await queue.reader.receive()) == 32
+
+
+async def test_message_that_somebody_else_holds_stays_in_the_list() -> None:
     """A partial list would look as if the other messages were gone."""
-    queue, redrives, coordination = Queue(3), [0], MemoryCoordination()
-    catalogue = Catalogue(queue.open, coordination, lambda: redrives[0])
-    await catalogue.messages()
-    assert await coordination.acquire(BROWSE, "job", 60)
+    queue = Queue(3)
+    catalogue = Catalogue(queue.open)
+    await known(catalogue)
     await queue.reader.receive()
-    redrives[0] += 1
-    assert len((await catalogue.messages())[0]) == 3
-    await coordination.release(BROWSE, "job")
-    assert len((await catalogue.messages())[0]) == 0
+    assert await known(catalogue) == [0, 1, 2]
+    catalogue = Catalogue(queue.open)  # of another instance
+    assert await known(catalogue) == [0, 1, 2]
+    assert (await catalogue.known()).state.held == 0
+
+
+async def test_held_message_that_nobody_has_listed_is_counted() -> None:
+    """The page says that the queue has more messages than it shows."""
+    queue = Queue(3)
+    received = await queue.reader.receive()
+    queue.queue.messages.append(message(3))
+    catalogue = Catalogue(queue.open)
+    assert await known(catalogue) == [3]
+    found = await catalogue.known()
+    assert (found.state.held, found.count) == (3, 4)
+    assert received
+
+
+async def test_long_comparison_delays_no_list(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The page shows what is known so far, and how far the console has read the queue."""
+    monkeypatch.setattr(catalogue_module, "WAIT_SECONDS", 0.0)
+    queue = Queue(100)
+    catalogue = Catalogue(queue.open)
+    first = await catalogue.known()
+    assert first.count is None
+    async with asyncio.timeout(10):
+        while (found := await catalogue.known()).count is None:
+            await asyncio.sleep(0)
+    assert (found.state.entries, found.state.comparing) == (100, None)
+
+
+async def test_comparison_that_fails_leaves_the_list_with_the_reason() -> None:
+    """The index is readable although the queue does not answer."""
+    queue = Queue(2)
+    catalogue = Catalogue(queue.open)
+    await known(catalogue)
+
+    queue.is_away = True
+    found = await catalogue.known(fresh=True)
+    assert found.problem == "the queue is away"
+    assert len(await listed(catalogue)) == 2
+
+
+async def test_shutdown_puts_the_messages_of_a_comparison_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(catalogue_module, "WAIT_SECONDS", 0.0)
+    queue = Queue(100)
+    catalogue = Catalogue(queue.open)
+    await catalogue.known()
+    async with asyncio.timeout(10):
+        while not queue.queue.holds:
+            await asyncio.sleep(0)
+    await catalogue.aclose()
+    assert not queue.queue.holds
 
 
 class QueueOperations(LazyOperations):
@@ -215,7 +271,7 @@ async def test_a_lost_body_is_shown_as_lost() -> None:
     queue = Queue(0)
     large = message(body=bytes(100_000))
     queue.queue.messages.append(await queue.claims.shrink(large))
-    api = PoisonApi(QueueOperations(queue), Catalogue(queue.open, MemoryCoordination()))
+    api = PoisonApi(QueueOperations(queue), Catalogue(queue.open))
 
     async def shown() -> dict[str, Any]:
         scope = {"type": "http", "path_params": {"id": large.id}, "query_string": b""}
@@ -268,7 +324,7 @@ async def test_unavailable_parking_store_is_called_once() -> None:
         await store.poison(writing, source, "k", position_of(message(1)), "{}")
     operations = ParkingOperations(store)
     with pytest.raises(OperationsError, match="no answer in time"):
-        await PoisonApi(operations, Catalogue(operations.poison, MemoryCoordination())).parked(
+        await PoisonApi(operations, Catalogue(operations.poison)).parked(
             Request({"type": "http", "query_string": b""})
         )
     assert store.calls == 1
@@ -313,7 +369,7 @@ async def test_parked_and_deferred_keys_are_listed_oldest_first() -> None:
     await site.defer(lone, name=Lone(position_of(lone)))
     await site.defer(event(6, "k" * 300))
     operations = ParkingOperations(site.store)
-    api = PoisonApi(operations, Catalogue(operations.poison, MemoryCoordination()))
+    api = PoisonApi(operations, Catalogue(operations.poison))
     answer = await parked(api, b"limit=500")
     slow, bad, keyless, alone, long = answer["keys"]
     assert (answer["total"], answer["after"]) == (5, None)
@@ -336,7 +392,7 @@ async def test_parked_keys_are_listed_page_by_page() -> None:
     for number in range(5):
         await site.park(event(number, f"key {number}"))
     operations = ParkingOperations(site.store)
-    api = PoisonApi(operations, Catalogue(operations.poison, MemoryCoordination()))
+    api = PoisonApi(operations, Catalogue(operations.poison))
     found: list[str] = []
     after: Any = ""
     for size in (2, 2, 1):

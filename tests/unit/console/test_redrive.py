@@ -17,12 +17,10 @@ from starlette.requests import Request
 from console.access.auth import Caller
 from console.backplane.coordination import MemoryCoordination
 from console.backplane.stream import LOG, MemoryBackplane
-from console.errors import OperationsError
 from console.live.incident_log import IncidentLog
-from console.poison import catalogue as poison_module
-from console.poison.catalogue import BROWSE, Catalogue
+from console.poison.catalogue import Catalogue
 from console.poison.lazy_operations import LazyOperations
-from console.poison.redrive import LEASE_SECONDS, REDRIVE, RedriveApi
+from console.poison.redrive import BROWSE, LEASE_SECONDS, REDRIVE, RedriveApi
 from processing.errors import DependencyUnavailableError
 from processing.event import Event
 from processing.handlers.loading import LoadedHandler
@@ -65,7 +63,7 @@ class MemoryOperations(LazyOperations):
             self.claims,
             IDENTITY,
             self.index,
-            compared_with(self.queue, self.index),
+            compared_with(self.queue, self.index, IDENTITY),
         )
 
     async def parking(self) -> ParkedLists:
@@ -106,10 +104,10 @@ class Desk:
 
     def __post_init__(self) -> None:
         self.backplane = MemoryBackplane(self.coordination)
-        self.catalogue = Catalogue(self.operations.poison, self.coordination)
+        self.catalogue = Catalogue(self.operations.poison)
         log = IncidentLog(self.backplane)
-        parts = (self.operations, self.coordination, self.backplane, log, self.catalogue)
-        self.api = RedriveApi(*parts)
+        parts = (self.operations, self.coordination, self.backplane, log)
+        self.api = RedriveApi(*parts, catalogue=self.catalogue)
 
     async def ask(self, what: str, by: str = "ann", **body: Any) -> int:
         """Start a job and return the response's status."""
@@ -193,9 +191,7 @@ async def test_job_for_an_event_outside_the_queue_is_refused(
 ) -> None:
     """No job starts, and the next job is not blocked."""
     gone = desk.operations.queue.messages[0].id
-    await desk.catalogue.messages()
     del desk.operations.queue.messages[0]
-    desk.catalogue._until = 0.0
     with pytest.raises(HTTPException) as refused:
         await desk.ask(act[0], id=gone, **act[1])
     assert (refused.value.status_code, "not in the poison" in refused.value.detail) == (409, True)
@@ -205,8 +201,8 @@ async def test_job_for_an_event_outside_the_queue_is_refused(
 
 
 async def test_event_newer_than_the_cached_list_is_redriven(desk: Desk) -> None:
-    """The cached list may be older than the page's list."""
-    await desk.catalogue.messages()
+    """The index does not know the event, so the queue is asked."""
+    await desk.catalogue.known()
     late = message(7, key="L")
     desk.operations.queue.messages.append(late)
     assert await desk.ask("redrive", id=late.id) == 202
@@ -219,7 +215,6 @@ async def test_result_names_an_event_that_left_the_queue(desk: Desk, what: str) 
     """The event leaves while the job waits for the queue."""
     first = desk.operations.queue.messages[0].id
     assert await desk.coordination.acquire(BROWSE, "a reader", 60)
-    desk.catalogue._messages, desk.catalogue.read_at = list(desk.operations.queue.messages), 1.0
     assert await desk.ask(what, id=first, reason="r") == 202
     del desk.operations.queue.messages[0]
     await desk.coordination.release(BROWSE, "a reader")
@@ -243,7 +238,6 @@ async def test_a_discard_needs_an_event_and_a_reason(desk: Desk, body: dict[str,
 async def test_shutdown_starts_no_waiting_job(desk: Desk) -> None:
     """A job that waits for the queue ends at once without handling an event."""
     await desk.coordination.acquire(BROWSE, "a reader", 60)
-    desk.catalogue.read_at = 1.0
     assert await desk.ask("redrive", all=True) == 202
     await asyncio.sleep(0)
     async with asyncio.timeout(5):
@@ -281,18 +275,6 @@ async def test_job_without_its_lease_stops_only_itself(
     desk.operations.gate.set()
     await asyncio.gather(*desk.api._running.values())
     assert desk.operations.handled == [0, 1]
-
-
-async def test_held_queue_is_not_listed_as_empty(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The error says that another reader or a redrive holds the queue."""
-    monkeypatch.setattr(poison_module, "WAIT_SECONDS", 0.05)
-    await desk.coordination.acquire(BROWSE, "job", 60)
-    with pytest.raises(OperationsError, match="holds the poison queue"):
-        await desk.catalogue.messages()
-    await desk.coordination.release(BROWSE, "job")
-    assert len((await desk.catalogue.messages())[0]) == 2
 
 
 async def test_deferred_key_is_redriven_by_its_name(desk: Desk) -> None:

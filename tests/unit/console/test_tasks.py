@@ -50,7 +50,7 @@ async def running(
         await coordination.mark(name, 60)
     fanout = Fanout(MemoryBackplane(coordination))
     settings = ConsoleSettings(token="a-token-of-32-characters-for-test")
-    catalogue = Catalogue(operations.poison, coordination)
+    catalogue = Catalogue(operations.poison)
     tasks = ReaderTasks(
         *(coordination, fanout, NoVitals(), operations, settings),
         catalogue=catalogue,
@@ -131,7 +131,7 @@ async def test_replaced_reader_stops_publishing_partitions() -> None:
     settings = ConsoleSettings(token="a-token-of-32-characters-for-test")
     fanout = Fanout(MemoryBackplane(coordination))
     operations = LazyOperations({})
-    catalogue = Catalogue(operations.poison, coordination)
+    catalogue = Catalogue(operations.poison)
     tasks = ReaderTasks(
         *(coordination, fanout, NoVitals(), operations, settings),
         catalogue=catalogue,
