@@ -160,7 +160,7 @@ class MemoryPoisonIndex:
     async def renew(self, token: str) -> bool:
         """See `PoisonIndex.renew`."""
         await asyncio.sleep(0)
-        if token != self._generation:
+        if token != self._generation or not self._compared_until:
             return False
         self._compared_until = self._clock() + COMPARE_SECONDS
         return True

@@ -330,6 +330,8 @@ async def test_one_comparison_runs_at_a_time(index: PoisonIndex) -> None:
     assert await index.begin() is None
     assert await index.renew(first)
     await index.end(first, of_others={}, held=1)
+    assert not await index.renew(first)  # while the messages are put back
+    assert (await index.state()).comparing is None
     second = await index.begin()
     assert second not in (None, first)
     assert not await index.renew(first)
