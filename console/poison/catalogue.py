@@ -34,7 +34,7 @@ RECEIVED = 1_000
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What is known of the poison queue.
+    """The index, and the queue as it was when the index was last compared with it.
 
     Attributes:
         state: the state of the index.

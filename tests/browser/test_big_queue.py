@@ -119,7 +119,7 @@ async def test_parked_keys_are_shown_page_by_page(site: Site) -> None:
 
 
 async def test_redrive_on_the_command_line_is_shown_and_refuses_a_second_one(site: Site) -> None:
-    """The page names the operator and the progress, and so does the refusal."""
+    """Both the page and the refusal name the operator and the progress."""
     run = f"shown-{secrets.token_hex(3)}"
     ada = await site.sign_in("Ada")
     await site.send(run, (run, b"x", {"simulate": "poison"}))
