@@ -42,7 +42,7 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class IndexState:
-    """What is known of the index.
+    """Knowledge of the index.
 
     Attributes:
         entries: number of the app's own messages in the index.
@@ -102,8 +102,9 @@ class PoisonIndex(Protocol):
     async def page(self, after: str | None = None, most: int = PAGE_ENTRIES) -> Page:
         """Return entries in the order in which the hub enqueued the events, oldest first.
 
-        Entries that are added or removed meanwhile may be missed or shown, but no other entry is
-        missed or shown twice. A page may have fewer than `most` entries and still not be the last.
+        Entries that are added or removed between two pages may be missed or shown, but no other
+        entry is missed or shown twice. A page may have fewer than `most` entries and still not be
+        the last one.
         """
         ...
 
@@ -150,7 +151,7 @@ class PoisonIndex(Protocol):
         ...
 
     async def renew(self, token: str) -> bool:
-        """Renew a comparison for `COMPARE_SECONDS`; False: it has ended, or another has begun."""
+        """Renew a comparison for `COMPARE_SECONDS`; False: it has ended, or another began."""
         ...
 
     async def held(self, token: str, after: str | None = None, most: int = PAGE_ENTRIES) -> Page:
@@ -176,7 +177,7 @@ class PoisonIndex(Protocol):
             held: number of messages that somebody else held.
 
         Returns:
-            The number of removed entries. None: another comparison has begun meanwhile, or the
+            The number of removed entries. None: another comparison has begun since, or the
             index was lost; nothing changes.
         """
         ...
