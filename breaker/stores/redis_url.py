@@ -9,6 +9,7 @@ reads differently than their author meant, such as a database that is no number.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from importlib.util import find_spec
 from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
 
 from breaker.configuration.hosts import is_host
@@ -39,11 +40,8 @@ def check_url(url: str, settings: BreakerSettings | None = None) -> None:
     settings = settings or BreakerSettings()
     if settings.redis_cluster:
         _check_cluster(found)
-    if settings.redis_auth is RedisAuth.ENTRA and {"username", "password"} & set(found):
-        raise _refusal(
-            "it has a user or a password, but BREAKER_REDIS_AUTH is 'entra', which signs in with a "
-            "token"
-        )
+    if settings.redis_auth is RedisAuth.ENTRA:
+        _check_entra(found)
 
 
 def parse(url: str) -> dict[str, object]:
@@ -144,6 +142,25 @@ def _server(parts: SplitResult, options: Mapping[str, object]) -> dict[str, obje
                 "its database is no number (a '/' in a password is written as %2F)"
             ) from None
     return place
+
+
+def _check_entra(found: Mapping[str, object]) -> None:
+    """Refuse another sign-in beside the token, and a missing package."""
+    if {"username", "password"} & set(found):
+        raise _refusal(
+            "it has a user or a password, but BREAKER_REDIS_AUTH is 'entra', which signs in with a "
+            "token"
+        )
+    if find_spec("redis_entraid") is None:
+        raise no_entra()
+
+
+def no_entra() -> SettingsError:
+    """Return the error for a sign-in with Entra without its package."""
+    return SettingsError(
+        "BREAKER_REDIS_AUTH is 'entra', but the package redis-entraid is not installed: "
+        "install it, or set BREAKER_REDIS_AUTH to 'url'"
+    )
 
 
 def _check_cluster(found: Mapping[str, object]) -> None:

@@ -14,13 +14,13 @@ from redis.backoff import ExponentialWithJitterBackoff
 from redis.exceptions import RedisError
 from redis.maint_notifications import MaintNotificationsConfig
 
-from breaker.errors import SettingsError, StoreUnavailableError
+from breaker.errors import StoreUnavailableError
 from breaker.settings import BreakerSettings, RedisAuth
 from breaker.stores.redis.links import Links
 from breaker.stores.redis.patience import make_patient, patient
 from breaker.stores.redis.token_login import TOKEN_SECONDS, TokenLogin
 from breaker.stores.redis.waiting import WaitingCluster, WaitingPool
-from breaker.stores.redis_url import check_url, unknown_option, unusable
+from breaker.stores.redis_url import check_url, no_entra, unknown_option, unusable
 
 type Client = Redis | RedisCluster
 
@@ -106,10 +106,7 @@ def _entra(client_id: str | None) -> TokenLogin:
             DefaultAzureCredentialProvider,
         )
     except ImportError:
-        raise SettingsError(
-            "BREAKER_REDIS_AUTH is 'entra', but the package redis-entraid is not installed: "
-            "install it, or set BREAKER_REDIS_AUTH to 'url'"
-        ) from None
+        raise no_entra() from None
     credential = (
         ManagedIdentityCredential(client_id=client_id) if client_id else DefaultAzureCredential()
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
+import sys
 import warnings
 from contextlib import suppress
 from typing import Any
@@ -271,6 +272,15 @@ def test_address_that_does_not_fit_the_settings_is_refused(
     with pytest.raises(SettingsError, match=f"REDIS_URL cannot be used: .*{says}") as caught:
         check_url(url, settings)
     assert "hush" not in str(caught.value)
+
+
+def test_entra_without_its_package_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody could sign in, although the address is right."""
+    settings = BreakerSettings(redis_auth=RedisAuth.ENTRA)
+    check_url("rediss://h", settings)
+    monkeypatch.setitem(sys.modules, "redis_entraid", None)
+    with pytest.raises(SettingsError, match="BREAKER_REDIS_AUTH is 'entra', but the package"):
+        check_url("rediss://h", settings)
 
 
 @pytest.mark.parametrize(
