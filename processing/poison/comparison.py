@@ -1,8 +1,9 @@
 """The comparison of the index with the whole poison queue.
 
 Only receiving a message shows it, so the comparison holds all messages until it has seen the last
-one. Each page goes to the index at once, so that a long queue needs no memory here. A message that
-is not put back reappears when its visibility timeout expires; its receipt stays valid.
+one. Each page goes to the index at once, so that a long queue needs no memory here. It takes a call
+to put one message back, so a long queue is not put back: its messages reappear when their visibility
+timeouts expire. Their receipts stay valid.
 """
 
 from __future__ import annotations
@@ -31,10 +32,14 @@ FIRST_HOLD_SECONDS = 10.0
 MARGIN_SECONDS = 10.0
 MARGIN = 1.2
 MOST_HOLD_SECONDS = 600.0
-ANSWER_SECONDS = 0.5
+PAGE = 32
+"""Number of messages that one call receives; the service's limit."""
+ANSWER_SECONDS = 0.4
 """Time in which an interrupted comparison waits for the messages that it has asked for."""
 GIVE_UP_SECONDS = 1.0
-"""Time in which it puts messages back."""
+"""Time in which it puts messages back and writes their receipts."""
+PUT_BACK_SECONDS = 5.0
+"""Time in which a finished comparison puts messages back; nobody should wait for more."""
 WAIT_SECONDS = 0.5
 MOST_REPEATS = 3 * AT_ONCE
 """Number of successive pages without a new message after which the whole queue was seen."""
@@ -153,6 +158,7 @@ class _Run:
         self._repeats = 0
         self._stopped = False
         self._held_until = 0.0
+        self._return_until = 0.0
 
     async def run(self, count: int) -> None:
         renewing = asyncio.create_task(self._renew())
@@ -160,7 +166,7 @@ class _Run:
             for where, reader in self._readers.items():
                 await self._read(where, reader, count)
             await self._end()
-            await self._put_back()
+            await self._put_back(PUT_BACK_SECONDS)
         except BaseException:
             await self._give_up()
             raise
@@ -258,8 +264,9 @@ class _Run:
             with suppress(StorageUnavailableError):  # the next round retries
                 await self._index.renew(self._token)
 
-    async def _put_back(self) -> None:
-        """Put all messages back, until their visibility timeouts have expired anyway."""
+    async def _put_back(self, seconds: float) -> None:
+        """Put messages back for a time; the others reappear by themselves."""
+        self._return_until = min(self._held_until, hold_time() + seconds)
         await side_by_side(
             [*self._in_hand, *self._others.values()], self._return, goes_on=self._holds
         )
@@ -276,14 +283,15 @@ class _Run:
             returned = dict(receipts.items() - {(each.name, each.receipt) for each in page.entries})
             await self._index.set_receipts(returned, token=self._token)
             if (after := page.after) is None:
+                if self._holds():  # else some were not put back
+                    self._held_until = 0.0
                 return
 
     async def _give_up(self) -> None:
         """Put back what is possible in a moment; the rest reappears by itself."""
         with suppress(StorageUnavailableError, TimeoutError):
             async with asyncio.timeout(GIVE_UP_SECONDS):
-                await self._put_back()
-                self._held_until = 0.0
+                await self._put_back(GIVE_UP_SECONDS * 0.7)
         with suppress(StorageUnavailableError, TimeoutError):
             async with asyncio.timeout(GIVE_UP_SECONDS / 3):
                 await self._index.abandon(self._token)
@@ -295,7 +303,7 @@ class _Run:
             )
 
     def _holds(self) -> bool:
-        return hold_time() < self._held_until
+        return hold_time() < self._return_until
 
     async def _return(self, received: Received) -> None:
         with suppress(StorageUnavailableError):  # the visibility timeout expires
@@ -314,4 +322,5 @@ def _hold(elapsed: float, seen: int, left: int) -> float:
     """Return the visibility timeout after which the whole queue was probably read, in seconds."""
     if not seen:
         return FIRST_HOLD_SECONDS
+    seen = max(seen, AT_ONCE * PAGE)  # the other answers to the first calls are on their way
     return min(MOST_HOLD_SECONDS, MARGIN_SECONDS + MARGIN * elapsed * left / seen)

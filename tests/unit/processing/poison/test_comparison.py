@@ -10,7 +10,8 @@ import pytest
 
 from processing.errors import StorageUnavailableError
 from processing.identity import Identity, Source
-from processing.poison.comparison import Comparison
+from processing.poison import comparison as comparison_module
+from processing.poison.comparison import Comparison, _hold
 from processing.poison.index.memory import MemoryPoisonIndex
 from processing.poison.index.notes import AWAY_SECONDS, IndexNotes
 from processing.poison.memory import MemoryPoisonQueue, MemoryPoisonReader
@@ -149,6 +150,25 @@ async def test_messages_of_other_apps_are_counted() -> None:
     assert (found.state.entries, found.state.of_others) == (2, {OTHER.identity.app: 3})
     assert found.not_indexed == 0
     assert rig.queue.holds == {}
+
+
+async def test_long_queue_is_not_put_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its messages reappear by themselves, and their receipts are valid until then."""
+    monkeypatch.setattr(comparison_module, "PUT_BACK_SECONDS", 0.0)
+    rig = Rig(100)
+    found = await rig.comparison.ensure()
+    assert found.state.entries == len(rig.queue.holds) == 100
+    (entry_of_first, *_) = (await rig.index.page()).entries
+    assert isinstance(await MemoryPoisonReader(rig.queue).take(entry_of_first), Received)
+
+
+async def test_hold_is_as_long_as_the_reading_takes() -> None:
+    """The first answers say little about the speed."""
+    assert _hold(0.0, 0, 20_000) == 10
+    assert _hold(2.0, 32, 20_000 - 32) == pytest.approx(10 + 1.2 * 2 * 19_968 / 512)
+    assert _hold(50.0, 10_000, 10_000) == pytest.approx(10 + 1.2 * 50)
+    assert _hold(50.0, 20_000, 0) == 10
+    assert _hold(1_000.0, 1_000, 100_000) == 600
 
 
 async def test_message_that_reappears_too_soon_is_counted_once() -> None:
