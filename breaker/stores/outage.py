@@ -64,6 +64,7 @@ class Outage:
         self._known_at = clock.monotonic()
         self._away_since: float | None = None
         self._began_at = self._ended_at = -math.inf
+        self._ended = 0  # outages
         self._problem = ""
         self.local: MemoryCircuitStore | None = None
         self.alert_source: MemoryCircuitStore | None = None
@@ -166,7 +167,7 @@ class Outage:
         if self._away_since is not None:
             moved, would_open = await self._return(rules)
         before = self.known
-        change = await operation(self._shared)
+        change = await self._operate(operation)
         if change.refused:
             return self._refuse(change)
         if change.circuit.position < before.position:
@@ -184,6 +185,27 @@ class Outage:
             would_open = would_open or change.would_open
             change = replace(change, transitions=moved + change.transitions, would_open=would_open)
         return change
+
+    async def _operate(self, operation: Operation) -> Change:
+        """Run an operation on the shared store, and again if a refusal is late.
+
+        Answers of a server that takes no writes may arrive after the end of the outage, for example
+        those of the old primary after a failover. They would begin a new outage.
+        """
+        ended = self._ended
+        try:
+            change = await operation(self._shared)
+        except WritesRefusedError:
+            if not self._is_late(ended):
+                raise
+        else:
+            if not change.refused or not self._is_late(ended):
+                return change
+        return await operation(self._shared)
+
+    def _is_late(self, ended: int) -> bool:
+        """Return whether an outage has ended since the number of ended outages was this one."""
+        return self._away_since is None and self._ended != ended
 
     def _refuse(self, change: Change) -> Change:
         """Return a poll's result if the store only has no memory left, or raise an error.
@@ -204,9 +226,15 @@ class Outage:
         Raises:
             StoreUnavailableError: the outage continues.
         """
-        found = await self._shared.snapshot(rules)
-        if found.refused:
-            self._refuse(found)
+        ended = self._ended
+        try:
+            found = await self._shared.snapshot(rules)
+            if found.refused:
+                self._refuse(found)
+        except WritesRefusedError:
+            if self._is_late(ended):  # another task has ended the outage
+                return 0, ""
+            raise
         moved, would_open = await self._reconcile(rules, found.circuit)
         return found.transitions + moved, found.would_open or would_open
 
@@ -259,6 +287,7 @@ class Outage:
 
     def _end(self) -> None:
         self._ended_at = self._clock.monotonic()
+        self._ended += 1
         logger.warning(
             "the store of circuit %s takes writes again after %.1f s",
             self.known.name,
