@@ -39,6 +39,7 @@ from benchmarks import (
     p8_fan_out,
     p9_decoding,
     p10_cold_start,
+    p12_poison_queue,
     p13_outage,
     p14_deferring,
 )
@@ -82,6 +83,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     "P8": Benchmark("the console's fan-out to browsers", p8_fan_out.run),
     "P9": Benchmark("decoding against azure-functions", p9_decoding.run),
     "P10": Benchmark("cold start against azure.functions", p10_cold_start.run),
+    "P12": Benchmark("a large poison queue", p12_poison_queue.run, only_when_named=True),
     "P13": Benchmark("from an outage to the opening", p13_outage.run, only_when_named=True),
     "P14": Benchmark("others beside failing keys", p14_deferring.run, only_when_named=True),
     "ENDPOINT": Benchmark("a million events through the local endpoint", endpoint.run),

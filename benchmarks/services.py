@@ -84,6 +84,26 @@ async def stack(directory: Path, consumer_groups: Iterable[str]) -> AsyncIterato
 
 
 @asynccontextmanager
+async def services_for_storage(directory: Path, handler: str) -> AsyncIterator[dict[str, str]]:
+    """Run Redis and Azurite, and yield the settings of an app with a handler and no hub."""
+    ports = PortChoice({}, ephemeral=True).resolve()
+    (directory / "redis").mkdir(parents=True)
+    services = [
+        redis_service(ports["redis"], directory / "redis"),
+        azurite_service(ports, directory / "azurite"),
+    ]
+    async with _running(services, directory):
+        yield app_settings(
+            storage=storage_connection_string(ports),
+            event_hub="Endpoint=sb://127.0.0.1:1;SharedAccessKeyName=n;SharedAccessKey=a2V5",
+            redis_url=redis_url(ports["redis"]),
+            topic_endpoint="",
+            topic_key="",
+            overrides={"EVENT_HANDLER": handler},
+        )
+
+
+@asynccontextmanager
 async def functions_host(
     directory: Path, settings: Mapping[str, str]
 ) -> AsyncIterator[asyncio.subprocess.Process]:

@@ -1,4 +1,4 @@
-"""Whether the index of the poison queue has all of the queue's messages."""
+"""The check that the index of the poison queue has all of the queue's messages."""
 
 from __future__ import annotations
 
