@@ -18,13 +18,13 @@ from loadtest.plan.chaos import ChaosPlan, FaultKind, PlannedFault
 MOST_SECONDS = 10.0
 """The longest time after a fault's end for which an instance may be degraded, or a partition with
 events may stand still."""
-NOTICE_SECONDS = 5.0
+NOTICE_SECONDS = 8.0
 """The time within which the health of each instance must name why Redis takes no writes.
 
 An instance polls Redis twice a second; the rest is room for a busy machine.
 """
 
-_LONG, _SHORT = (6.5, 9.0), (0.0, 1.5)
+_LONG, _SHORT = (9.5, 12.0), (0.0, 1.5)
 """The duration of faults that health must name, and of others."""
 _STAYS, _MUTES = 0.4, 0.7
 """The choices below which open connections stay, or are muted; otherwise they are cut."""

@@ -27,8 +27,7 @@ from loadtest.plan.workload import Workload
 from loadtest.verify.evidence import Evidence, LedgerEntry
 from loadtest.verify.expectation import Expectation, expected
 from loadtest.verify.log_check import SILENT_REDIS
-from loadtest.verify.others import TAKEOVER_US
-from loadtest.verify.redis_check import MOST_OUTAGES
+from loadtest.verify.redis_check import MOST_OUTAGES, TAKEOVER_US
 from loadtest.verify.verdict import Verdict
 from loadtest.verify.verifier import verify
 from tests.support.loadtest.finished_run import BASE_US
@@ -113,14 +112,14 @@ def test_circuit_must_not_open(scenario: Scenario) -> None:
 
 
 def absence(**changes: Any) -> RedisAbsence:
-    """Return a failover from second 10 to 17, which two instances have named and survived."""
+    """Return a failover from second 10 to 19, which two instances have named and survived."""
     values: dict[str, Any] = {
         "kind": FaultKind.REDIS_FAILED_OVER,
         "began_us": BASE_US + 10 * SECOND,
-        "ended_us": BASE_US + 17 * SECOND,
+        "ended_us": BASE_US + 19 * SECOND,
         "word": "READONLY",
         "named_us": {"a:1": BASE_US + 12 * SECOND, "b:2": BASE_US + 11 * SECOND},
-        "degraded_us": {"a:1": BASE_US + 18 * SECOND, "b:2": BASE_US + 17 * SECOND},
+        "degraded_us": {"a:1": BASE_US + 20 * SECOND, "b:2": BASE_US + 19 * SECOND},
     }
     return RedisAbsence(**{**values, **changes})
 
@@ -151,11 +150,11 @@ def at_us(seconds: float) -> int:
 
 
 def test_fault_that_is_named_and_survived_breaks_nothing() -> None:
-    assert judged(absence(), handled=[(9, 9), (9, 17.5), (18, 18)]) == ()
+    assert judged(absence(), handled=[(9, 9), (9, 19.5), (20, 20)]) == ()
 
 
 def test_instance_that_stays_degraded_is_found() -> None:
-    late = at_us(17 + MOST_SECONDS + 3)
+    late = at_us(19 + MOST_SECONDS + 3)
     [line] = judged(absence(degraded_us={"a:1": late, "b:2": 0}))
     assert line == (
         "Redis failed over: instance a:1 was degraded for more than 13 s after the end, expected "
@@ -165,19 +164,19 @@ def test_instance_that_stays_degraded_is_found() -> None:
 
 @pytest.mark.parametrize(
     ("named", "when"),
-    [({"a:1": at_us(11)}, "never"), ({"a:1": at_us(11), "b:2": at_us(15.5)}, "after 5.5 s")],
+    [({"a:1": at_us(11)}, "never"), ({"a:1": at_us(11), "b:2": at_us(18.5)}, "after 8.5 s")],
 )
 def test_instance_that_does_not_name_the_reason_is_found(named: dict[str, int], when: str) -> None:
     [line] = judged(absence(named_us=named))
     assert line == (
-        f"Redis failed over: the health of instance b:2 named READONLY {when}, expected within 5 s"
+        f"Redis failed over: the health of instance b:2 named READONLY {when}, expected within 8 s"
     )
 
 
 def test_report_that_does_not_say_so_is_found() -> None:
     """As of an app that takes an answer to a read for the end of the outage."""
-    well = (at_us(11), at_us(15.5), at_us(16), at_us(18))
-    [line] = judged(absence(well_us={"a:1": well, "b:2": (at_us(17.5),)}))
+    well = (at_us(11), at_us(18.2), at_us(18.6), at_us(20))
+    [line] = judged(absence(well_us={"a:1": well, "b:2": (at_us(19.5),)}))
     assert line == (
         "Redis failed over: 2 health reports of instance a:1 were not degraded while Redis took no "
         "writes"
@@ -192,7 +191,7 @@ def test_short_fault_and_silent_redis_need_no_name() -> None:
 
 def test_partition_that_stands_still_is_found() -> None:
     """Neither the fault itself counts, nor a time without a waiting event."""
-    end = 17 + MOST_SECONDS
+    end = 19 + MOST_SECONDS
     assert judged(absence(), handled=[(8, 9), (9, end - 1), (end + 30, end + 31)]) == ()
     [line] = judged(absence(), handled=[(8, 9), (9, end + 2)])
     assert line == (
