@@ -87,8 +87,9 @@ export function showRewind({ model, api }) {
     const warnings = plan.partitions.flatMap(({ partition, warnings: found }) =>
       found.map(({ text }) => `Partition ${partition}: ${text}.`),
     );
+    const ofHub = plan.warnings.map(({ text }) => `${text}.`);
     const left = plan.left_out.map(({ partition, reason }) => `Partition ${partition} is left as it is: ${reason}.`);
-    fillRows(nodes.warnings, [...warnings, ...left], () => el("li"), setText);
+    fillRows(nodes.warnings, [...ofHub, ...warnings, ...left], () => el("li"), setText);
     const number = plan.partitions.reduce((sum, { events }) => sum + events, 0);
     const stopped = model.appNow?.state?.toLowerCase() === "stopped";
     const after = stopped ? "The app is stopped, and stays stopped." : "The rewind stops the app, which may take minutes, and starts it again.";

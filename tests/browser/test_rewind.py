@@ -4,13 +4,35 @@ from __future__ import annotations
 
 import re
 import secrets
+import time
+from contextlib import AsyncExitStack
 
 import pytest
 from playwright.async_api import expect
 
+from processing.formats.keys import hub_keys
+from processing.wiring import Wiring
 from tests.support.console.site import READY, Site
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.long]
+
+
+async def test_plan_warns_that_the_hub_has_grown(site: Site) -> None:
+    """The warning is about the whole hub, and stands above those about a partition."""
+    operator = await site.sign_in("Ada")
+    async with AsyncExitStack() as opened, site.redis() as client:
+        identity = Wiring(site.endpoints.app_settings(), opened).connections.identity
+        _, changes = hub_keys(identity)
+        grown = "partitions 1 2 4"
+        await client.zadd(changes, {grown: time.time() * 1000})
+        try:
+            await operator.page.click("#rewind")
+            await operator.page.click("#rewind-show")
+            first = operator.page.locator("#rewind-warnings li").first
+            await expect(first).to_contain_text("The hub has 4 partitions and had 2 until")
+            await operator.page.screenshot(path=str(site.directory / "rewind-grown.png"))
+        finally:
+            await client.zrem(changes, grown)
 
 
 async def test_operator_rewinds_a_partition_and_the_app_runs_again(site: Site) -> None:
