@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from typing import Any
 
 from breaker.alerts.base import Alert, alert_of
@@ -157,9 +158,16 @@ def _step(kind: StepKind, stored: str) -> Step | None:
     return Step(kind, generation, accepted, detail, int(at_us) / 1_000_000, by)
 
 
-def history(entry: tuple[bytes | str, Any]) -> HistoryEntry:
-    """Return an entry of the history stream."""
-    values = _mapping(entry[1])
+def history(entries: Iterable[tuple[bytes | str, Any]]) -> list[HistoryEntry]:
+    """Return the entries of the history stream; one that a newer version wrote may be left out."""
+    found = []
+    for _, fields in entries:
+        with suppress(KeyError, ValueError):
+            found.append(_history_entry(_mapping(fields)))
+    return found
+
+
+def _history_entry(values: Mapping[str, str]) -> HistoryEntry:
     return HistoryEntry(
         event=values["event"],
         generation=int(values["generation"]),

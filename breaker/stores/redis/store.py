@@ -174,7 +174,7 @@ class RedisCircuitStore:
     async def history(self, limit: int) -> list[HistoryEntry]:
         """See `CircuitStore.history`."""
         entries = await self._runner.ask(self._client.xrevrange(self._history_key, count=limit))
-        return [replies.history(entry) for entry in entries]
+        return replies.history(entries)
 
     async def changes(self, rules: Rules) -> AsyncGenerator[Circuit | None]:
         """See `CircuitStore.changes`.
