@@ -10,8 +10,9 @@ import pytest
 
 from processing.errors import StorageUnavailableError
 from processing.identity import Identity, Source
-from processing.poison import comparison as comparison_module
-from processing.poison.comparison import Comparison, _hold
+from processing.poison import comparison_run
+from processing.poison.comparison import Comparison
+from processing.poison.comparison_run import _hold
 from processing.poison.index.memory import MemoryPoisonIndex
 from processing.poison.index.notes import AWAY_SECONDS, IndexNotes
 from processing.poison.memory import MemoryPoisonQueue, MemoryPoisonReader
@@ -154,7 +155,7 @@ async def test_messages_of_other_apps_are_counted() -> None:
 
 async def test_long_queue_is_not_put_back(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its messages reappear by themselves, and their receipts are valid until then."""
-    monkeypatch.setattr(comparison_module, "PUT_BACK_SECONDS", 0.0)
+    monkeypatch.setattr(comparison_run, "PUT_BACK_SECONDS", 0.0)
     rig = Rig(100)
     found = await rig.comparison.ensure()
     assert found.state.entries == len(rig.queue.holds) == 100
