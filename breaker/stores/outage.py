@@ -97,7 +97,7 @@ class Outage:
         if self._away_since is None:
             now = self._clock.monotonic()
             # A store may take the poll's write and refuse others, for example by an ACL. Then the
-            # outage is the same one, and its grace time goes on.
+            # outage is the same one, and its grace time continues.
             same = refused and now - self._ended_at < self._grace
             self._away_since = self._began_at = self._began_at if same else now
             self._on_outage()

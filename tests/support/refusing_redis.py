@@ -27,7 +27,7 @@ class Refusing:
         self._directory = server.directory
 
     def reset(self, *, keep: bool = False) -> None:
-        """Take all writes again; forget all data, unless told to keep it."""
+        """Take all writes again; forget all data, or keep it."""
         self.admin.replicaof("no", "one")
         for setting in ("min-replicas-to-write", "maxmemory"):
             self.admin.config_set(setting, 0)

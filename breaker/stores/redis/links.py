@@ -20,7 +20,7 @@ DROP_SECONDS = 1.0
 
 
 class Use(Enum):
-    """What a connection does now."""
+    """The present use of a connection."""
 
     IDLE = 0
     REPLY = 1

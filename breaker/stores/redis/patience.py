@@ -109,9 +109,11 @@ class _Patience(Link):
 
     async def _send_packed_command(self, command: Iterable[bytes]) -> None:
         # CPython before 3.13.1 raises an AttributeError when a reset transport writes parts.
-        if self._writer is None or self._writer.is_closing():
+        writer = self._writer
+        if writer is None or writer.is_closing():
             raise ConnectionResetError("the connection was closed")
-        await super()._send_packed_command(command)
+        writer.writelines(command)
+        await writer.drain()
 
     async def read_response(
         self,

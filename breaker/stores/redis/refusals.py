@@ -82,8 +82,8 @@ def explained(error: BaseException) -> str:
     return str(refusal or f"{type(error).__name__}: {str(error) or 'no answer in time'}")
 
 
-def told(error: str) -> tuple[str, bool]:
-    """Return what an operator is told about a refused write, and whether only memory is missing.
+def shown(error: str) -> tuple[str, bool]:
+    """Return the text for an operator about a refused write, and whether only memory is missing.
 
     Args:
         error: the error that a script has caught.

@@ -18,7 +18,7 @@ from breaker.state import Change, Circuit, HistoryEntry, Permit, Rules
 from breaker.stores import replies
 from breaker.stores.base import CALLBACK_LIMIT, Admission, Callback, Registration
 from breaker.stores.redis.client import Client, connect
-from breaker.stores.redis.refusals import told
+from breaker.stores.redis.refusals import shown
 from breaker.stores.redis.runner import FAILURES, Argument, ScriptRunner
 from breaker.stores.redis.subscription import messages
 
@@ -308,7 +308,7 @@ class RedisCircuitStore:
         if not change.refused:
             return change
         await self._runner.drop_connections()
-        refused, is_full = told(change.refused)
+        refused, is_full = shown(change.refused)
         return replace(change, refused=refused, is_full=is_full)
 
     async def _change(self, script: str, rules: Rules, *arguments: Argument) -> Change:

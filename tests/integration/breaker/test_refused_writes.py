@@ -88,7 +88,7 @@ async def test_grace_time_runs_out_once(
 async def test_full_redis_is_said_but_holds_nothing(
     refusing: Refusing, breaker: CircuitBreaker
 ) -> None:
-    """What frees memory must go on; a failure's script frees some first, and then counts."""
+    """Freeing memory must continue; a failure's script frees some first, and then counts."""
     permit = await breaker.try_acquire()
     refusing.refuse("OOM")
     async with asyncio.timeout(HANG_SECONDS):

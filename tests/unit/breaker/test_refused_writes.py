@@ -62,7 +62,7 @@ async def test_read_does_not_end_the_outage(
     clock: ManualClock,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """Polls succeed all the time; the grace time runs out once, and the invocation goes on."""
+    """Polls succeed all the time; the grace time runs out once, and the invocation continues."""
     permit = await breaker.try_acquire()
     store.refuses = WHY
     recording = asyncio.create_task(breaker.record_failure("a", "boom", permit))
@@ -128,7 +128,7 @@ async def test_failures_of_the_outage_are_recorded_after_it(
 async def test_full_store_is_no_outage(
     store: UnreliableStore, breaker: CircuitBreaker, clock: ManualClock
 ) -> None:
-    """What frees memory must not wait; a failure that cannot be counted begins the outage."""
+    """Freeing memory must not wait; a failure that cannot be counted begins the outage."""
     store.refuses, store.is_full = "no memory", True
     await pass_time(clock, 3)
     assert (breaker.circuit.admits, breaker.circuit.degraded) == (True, False)
