@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from typing import Any
@@ -17,6 +18,8 @@ from breaker.state import (
     HistoryEntry,
     Rules,
 )
+
+logger = logging.getLogger(__name__)
 
 _STATES = {str(state).encode(): state for state in CircuitState}
 _WOULD_OPEN = b"would_open "
@@ -97,9 +100,26 @@ def _seconds(at_us: bytes) -> float | None:
     return None if at_us == b"0" else int(at_us) / 1_000_000
 
 
-def alert(name: str, entry: tuple[bytes | str, Any]) -> Alert:
-    """Return the alert of an entry of the outbox."""
-    values = _mapping(entry[1])
+def alerts(name: str, entries: Iterable[tuple[bytes | str, Any]]) -> tuple[Alert, ...]:
+    """Return the alerts of entries of the outbox.
+
+    An alert that this version cannot read stays in the outbox for a newer version, and delays no
+    other alert.
+    """
+    found = []
+    for entry, fields in entries:
+        try:
+            found.append(_alert(name, text(entry), _mapping(fields)))
+        except (KeyError, ValueError) as error:
+            logger.warning(
+                "Circuit %s: alert %s in the outbox is unreadable, and left to a newer version of "
+                "the app: %s: %s",
+                *(name, text(entry), type(error).__name__, error),
+            )
+    return tuple(found)
+
+
+def _alert(name: str, entry: str, values: Mapping[str, str]) -> Alert:
     return alert_of(
         name,
         CircuitEvent(values["event"]),
@@ -115,7 +135,7 @@ def alert(name: str, entry: tuple[bytes | str, Any]) -> Alert:
         instance=values["instance"],
         resume_at_us=int(values.get("resume_at_us", 0)),  # absent in an earlier version's alerts
         ends_as=_ends_as(values.get("ends_as", "-")),
-        entry=text(entry[0]),
+        entry=entry,
     )
 
 

@@ -207,7 +207,7 @@ class RedisCircuitStore:
         )
         if replies.text(wait):
             return AlertBatch(wait=int(wait) / 1_000_000)
-        return AlertBatch(tuple(replies.alert(self._name, entry) for entry in entries))
+        return AlertBatch(replies.alerts(self._name, entries))
 
     async def settle_alert(
         self, rules: Rules, token: str, entry: str, lease_seconds: float
