@@ -10,12 +10,18 @@ from starlette.applications import Starlette
 from uvicorn._types import ASGIReceiveEvent, ASGISendEvent
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets import http11
 
 from console.settings import ConsoleSettings
 
 REQUEST_SECONDS = 10.0
 FRAME_BYTES = 4_096
-HEADER_BYTES = 16_384
+HEADER_BYTES = 65_536
+"""Most bytes of a request's head; Envoy accepts 60 KiB.
+
+Azure's login sends all claims of an operator in one header: 17 KB with the 200 groups that Entra
+names at most.
+"""
 CLOSE_SECONDS = 10.0
 STOP_SECONDS = 5
 KEEP_ALIVE_SECONDS = 3_900
@@ -160,6 +166,8 @@ def configure(
     app: Starlette, settings: ConsoleSettings, *, host: str = "127.0.0.1", port: int = 0
 ) -> uvicorn.Config:
     """Return uvicorn's configuration for the console."""
+    # A WebSocket's head is read again by this package, which accepts lines of 8 KiB.
+    http11.MAX_LINE_LENGTH = HEADER_BYTES
     return uvicorn.Config(
         app,
         host=host,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import uuid
 from collections.abc import AsyncIterator
 
 import httpx
@@ -297,6 +299,25 @@ async def test_name_of_azures_login_arrives_as_it_is_spelled(name: str) -> None:
             lines = (await next_message(live, "snapshot"))["data"]["log"]
             lines += [item["data"] for item in await next_items(live, "log", 1 - len(lines))]
             assert [line["by"] for line in lines] == [shown]
+
+
+async def test_operator_of_many_groups_can_use_the_console() -> None:
+    """Azure's login sends each group of the operator in one header, and Entra names up to 200."""
+    groups = [{"typ": "groups", "val": str(uuid.uuid4())} for _ in range(200)]
+    claims = [*groups, {"typ": "name", "val": "Jürgen Groß"}]
+    document = json.dumps({"auth_typ": "aad", "claims": claims, "name_typ": "name"})
+    own = {"X-MS-CLIENT-PRINCIPAL": base64.b64encode(document.encode()).decode()}
+    async with (
+        serving_memory(easy_auth=True) as console,
+        httpx.AsyncClient(base_url=console.url, headers=own) as client,
+    ):
+        answer = await client.get("/api/session")
+        assert answer.status_code == 200, answer.text
+        assert answer.json()["operator"] == "Jürgen Groß"
+        address = f"{console.url.replace('http', 'ws')}/live"
+        async with connect(address, additional_headers={**own, "Origin": console.url}) as live:
+            await resume(live)
+            await next_message(live, "snapshot")
 
 
 async def test_easy_auth_needs_its_setting(console: Served) -> None:

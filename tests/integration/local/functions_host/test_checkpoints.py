@@ -70,6 +70,19 @@ def test_successful_batch_is_checkpointed_at_its_last_event(
     assert line["retry"] == 0
 
 
+@pytest.mark.long
+def test_host_reads_padded_values_like_the_app(trigger: Trigger) -> None:
+    """Line ends and quotes around a value are no parts of a hub's name or a connection."""
+    trigger.send("a")
+    padded = {
+        "HUB": f" {trigger.hub}\n",
+        "EventHubConnection": f'"{trigger.endpoint.connection_string}"',
+        "AzureWebJobsStorage": f"'{trigger.storage}'\r\n",
+    }
+    trigger.hosts.start("events", **padded)
+    wait_for(lambda: trigger.checkpoint() == 0, "the checkpoint")
+
+
 def test_events_have_the_form_of_the_chosen_extension(trigger: Trigger) -> None:
     """From version 6.5.2 on an offset is a number, and the worker library takes it."""
     trigger.send("a")
