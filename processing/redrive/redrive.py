@@ -136,9 +136,9 @@ class Redrive:
             OtherAppError: the selected event belongs to another app.
             StorageUnavailableError: the queue or the parked lists cannot be read.
         """
-        if await self._trusted() is not None and self._index is not None:
+        if (index := await self._whole_index()) is not None:
             messages: list[PoisonMessage] = []
-            async for entries in selected_pages(self._index, selection):
+            async for entries in selected_pages(index, selection):
                 messages += [each.shortened().message for each in entries]
             return await self._plan(selection, messages, None)
         held = self._holding()
@@ -238,8 +238,8 @@ class Redrive:
         """Replay a key or an event, found by the index or by receiving the whole queue."""
         replaying = Replaying(self._run, held, counts, self._most_keys, self._window, named=True)
         places: Counter[Place] | None = None
-        if self._index is not None and await self._trusted() is not None:
-            places = await take_named(self._index, selection, replaying, self._runs)
+        if (index := await self._whole_index()) is not None:
+            places = await take_named(index, selection, replaying, self._runs)
         if places is None:
             await held.collect(selection.matches)
         elif places:
@@ -255,6 +255,14 @@ class Redrive:
         self, selection: Selection, messages: Iterable[PoisonMessage], held: HeldMessages | None
     ) -> Plan:
         return await plan_of(selection, messages, self._parking.store, self._own, held)
+
+    async def _whole_index(self) -> PoisonIndex | None:
+        """Return the index if it has every message, so that it can also tell what is not there.
+
+        It has no messages of other apps, which must be counted, and refused by their ids.
+        """
+        state = await self._trusted()
+        return None if state is None or state.of_others else self._index
 
     async def _trusted(self) -> IndexState | None:
         return await trusted_state(
