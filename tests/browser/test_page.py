@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 import time
+from base64 import b64decode
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
 
@@ -152,9 +154,10 @@ async def test_event_held_by_another_reader_stays_in_the_list(site: Site) -> Non
         queue = await poison_queue(site.endpoints, opened)
         held: list[QueueMessage] = []
         try:
-            while not any(run in each.content for each in held):  # a comparison may hold them
-                held += [each async for each in queue.receive_messages(visibility_timeout=600)]
-                await ada.page.wait_for_timeout(200)
+            async with asyncio.timeout(HANG_SECONDS):
+                while not any(run in b64decode(each.content).decode() for each in held):
+                    held += [each async for each in queue.receive_messages(visibility_timeout=600)]
+                    await asyncio.sleep(0.2)  # a comparison may hold the messages for a moment
             for number in range(4):
                 await ada.page.fill("#poison-query", run + " " * (number % 2))
                 await ada.page.wait_for_timeout(300)
