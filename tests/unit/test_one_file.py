@@ -223,6 +223,7 @@ def test_service_links_change_nothing(file: Path) -> None:
         for name, value in {
             "SERVICE_HOST": "10.0.0.1",
             "SERVICE_PORT": "6379",
+            "SERVICE_PORT_HTTP": "6379",
             "SERVICE_PORT_6379_TCP": "6379",
             "PORT": "tcp://10.0.0.1:80",
             "PORT_80_TCP": "tcp://10.0.0.1:80",
