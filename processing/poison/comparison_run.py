@@ -11,8 +11,9 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
+from typing import Any
 
 from processing.errors import StorageUnavailableError
 from processing.identity import Identity
@@ -34,10 +35,10 @@ MOST_HOLD_SECONDS = 600.0
 PAGE = 32
 """Number of messages that one call receives; the service's limit."""
 ANSWER_SECONDS = 0.4
-"""Time in which an interrupted comparison waits for the messages that it has asked for."""
+"""Time in which an interrupted comparison waits for the answers on their way."""
 GIVE_UP_SECONDS = 1.0
 """Time in which it puts messages back and writes their receipts."""
-PUT_BACK_SECONDS = 5.0
+PUT_BACK_SECONDS = 3.0
 """Time in which a finished comparison puts messages back; nobody should wait for more."""
 MOST_REPEATS = 3 * AT_ONCE
 """Number of successive pages without a new message after which the whole queue was seen."""
@@ -87,7 +88,7 @@ class ComparisonRun:
             for where, reader in self._readers.items():
                 await self._read(where, reader, count)
             await self._end()
-            await self._put_back(PUT_BACK_SECONDS)
+            await self._finished(self._put_back(PUT_BACK_SECONDS))
         except BaseException:
             await self._give_up()
             raise
@@ -125,15 +126,21 @@ class ComparisonRun:
                 await self._note(page)
                 self._progress(self._seen, max(count, self._seen))
 
-        reading = asyncio.ensure_future(side_by_side(range(AT_ONCE), work))
+        await self._finished(side_by_side(range(AT_ONCE), work))
+
+    async def _finished(self, calls: Coroutine[Any, Any, None]) -> None:
+        """Await calls to the queue; an interruption lets those on their way finish.
+
+        A lost answer would leave a message with a receipt that nobody knows.
+        """
+        task = asyncio.create_task(calls)
         try:
-            await asyncio.shield(reading)
+            await asyncio.shield(task)
         except asyncio.CancelledError:
-            # A lost answer would leave messages held whose receipts nobody knows.
-            self._stopped = True
-            await asyncio.wait([reading], timeout=ANSWER_SECONDS)
-            reading.cancel()
-            await asyncio.gather(reading, return_exceptions=True)
+            self._stopped, self._return_until = True, 0.0
+            await asyncio.wait([task], timeout=ANSWER_SECONDS)
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
             raise
 
     async def _note(self, page: list[Received]) -> None:

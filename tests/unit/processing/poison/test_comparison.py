@@ -16,7 +16,7 @@ from processing.poison.comparison_run import _hold
 from processing.poison.index.memory import MemoryPoisonIndex
 from processing.poison.index.notes import AWAY_SECONDS, IndexNotes
 from processing.poison.memory import MemoryPoisonQueue, MemoryPoisonReader
-from processing.poison.queue import PoisonReader, Received
+from processing.poison.queue import Hold, PoisonReader, Received
 from tests.support.processing.events import IDENTITY
 from tests.support.processing.index_entries import compared_with, entry
 
@@ -226,6 +226,28 @@ async def test_interruption_waits_for_messages_on_their_way() -> None:
     with pytest.raises(asyncio.CancelledError):
         await task
     assert rig.queue.holds == {}
+
+
+async def test_interruption_keeps_the_receipts_of_returned_messages() -> None:
+    """Each message that the queue has taken back has its new receipt in the index."""
+    rig = Rig(100)
+
+    class Interrupted(MemoryPoisonReader):
+        async def put_back(self, held: Hold) -> None:
+            await super().put_back(held)
+            if not task.cancelling():
+                task.cancel()
+            for _ in range(5):
+                await asyncio.sleep(0)
+
+    async def readers() -> Mapping[str, PoisonReader]:
+        return {"": Interrupted(rig.queue)}
+
+    task = asyncio.create_task(Comparison(rig.index, readers, IDENTITY).ensure())
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    for each in (await rig.index.page()).entries:
+        assert each.receipt == rig.queue.receipt_of(each.name)
 
 
 async def test_comparison_waits_for_the_one_of_another_process() -> None:
