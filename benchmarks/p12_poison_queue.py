@@ -9,12 +9,13 @@ processes.
 from __future__ import annotations
 
 import asyncio
+import io
 import os
 import re
 import signal
 import time
 from collections.abc import AsyncIterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, redirect_stdout
 from pathlib import Path
 
 from azure.storage.queue.aio import QueueClient
@@ -23,6 +24,7 @@ from benchmarks.context import Context
 from benchmarks.measuring import interleaved, medians
 from benchmarks.result import Check, Result
 from benchmarks.services import child, services_for_storage
+from processing.__main__ import parser
 from processing.errors import PoisonEventError
 from processing.event import Event
 from processing.handlers.retry import Failure, FailureKind
@@ -82,7 +84,7 @@ async def run(context: Context) -> Result:
         filled = time.perf_counter()
         await _fill(settings, many)
         filled = time.perf_counter() - filled
-        listed = await _seconds_of_list(settings, context)
+        listed = await _seconds_of_list(settings)
         key_of_many = await _seconds_of_redrive(settings, Selection(key="key-7"), many // KEYS)
         seconds = context.scaled(int(RUN_SECONDS), int(QUICK_RUN_SECONDS))
         memory, stopped = await _redrive_until_stop(settings, context, "many", seconds)
@@ -197,18 +199,14 @@ async def _seconds_of_bare_sdk(queue: QueueClient, expected: int) -> float:
     return time.perf_counter() - started
 
 
-async def _seconds_of_list(settings: Mapping[str, str], context: Context) -> float:
-    """Return the time of `python -m processing poison list`, from its start to its end."""
-    log = context.directory / "list.log"
+async def _seconds_of_list(settings: Mapping[str, str]) -> float:
+    """Return the time of `poison list`, without the start of its interpreter."""
+    arguments = parser().parse_args(["poison", "list"])
     started = time.perf_counter()
-    async with child(
-        *("-m", "processing", "poison", "list"),
-        log=log,
-        answers=False,
-        environment={**os.environ, **settings},
-    ) as process:
-        if code := await process.wait():
-            raise RuntimeError(f"poison list ended with {code}: {log.read_text()[-500:]}")
+    with redirect_stdout(io.StringIO()):
+        code = await arguments.run(settings, arguments)
+    if code:
+        raise RuntimeError(f"poison list ended with {code}")
     return time.perf_counter() - started
 
 
@@ -217,19 +215,27 @@ async def _redrive_until_stop(
 ) -> tuple[int, float]:
     """Run a redrive of all as a process, and stop it by Ctrl-C if it has not ended before.
 
+    Args:
+        settings: the app's settings.
+        context: the run of the benchmark.
+        name: the name of the log.
+        seconds: time from the first replayed event to Ctrl-C.
+
     Returns:
         The greatest resident memory in KiB, and the seconds from Ctrl-C to the end of the process.
     """
     log = context.directory / f"redrive-{name}.log"
     async with child(
-        *("-m", "processing", "redrive", "--all", "--json"),
+        *("-m", "processing", "redrive", "--all"),
         log=log,
         answers=False,
         environment={**os.environ, **settings},
     ) as process:
         memory = 0
-        until = time.perf_counter() + seconds
-        while process.returncode is None and time.perf_counter() < until:
+        until: float | None = None
+        while process.returncode is None and (until is None or time.perf_counter() < until):
+            if until is None and "tried" in log.read_text():
+                until = time.perf_counter() + seconds
             memory = max(memory, _memory_of(process.pid))
             await asyncio.sleep(0.1)
         stopped = time.perf_counter()

@@ -24,9 +24,9 @@ logger = logging.getLogger(__name__)
 
 FULL_PAGE = 32
 """Number of messages of a full page; a queue with one may have further pages."""
-READ_SECONDS = 1.0
+READ_SECONDS = 0.5
 """Longest time that a stop waits for pages that are being received."""
-RETURN_SECONDS = 1.5
+RETURN_SECONDS = 1.0
 """Longest time in which messages are put back after a stop; then their holds expire."""
 RENEWED_SHARE = 0.6
 """A hold of which less than this share is left is renewed."""
@@ -77,7 +77,7 @@ class HeldMessages:
         self._own = own
         self._reader = reader if isinstance(reader, IndexedReader) else IndexedReader(reader, None)
         self._store = store
-        self._stopping = stopping or Stopping()
+        self._stopping = Stopping() if stopping is None else stopping
         self._held: dict[str, Received] = {}
         self._left: dict[str, LeftMessage] = {}
         self._others: dict[str, LeftMessage] = {}  # not selected
