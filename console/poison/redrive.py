@@ -242,7 +242,7 @@ class RedriveApi:
 
             def progress(done: int, total: int) -> None:
                 job.done, job.total = done, total
-                shown.progress(done, total)
+                shown.progress(done, total, redrive.failed)
 
             try:
                 if job.stopping:
