@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import secrets
+import shlex
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
@@ -131,6 +132,26 @@ async def test_list_names_the_keys_that_wait_since_before_the_hub_grew(site: Sit
         assert "1 key waits since before the change ('k' in partition 0); redrive" in done.stderr
         assert len(done.stderr.splitlines()) == 1
         assert "later" in done.stdout
+
+
+async def test_list_continues_at_the_place_that_an_earlier_list_has_named(site: Site) -> None:
+    """A list of many keys is printed page by page, and may be limited."""
+    claim = await site.parking.claim(site.source)
+    for number, key in enumerate(["a", "it's b", "c"]):
+        await site.defer(claim, replace(site.event(number), key=key))
+    first = await site.run("list", "--json", "--limit", "2")
+    assert [json.loads(line)["key"] for line in first.stdout.splitlines()] == ["a", "it's b"]
+    assert "2 of 3 keys are shown; continue with --after " in first.stderr
+    (after,) = shlex.split(first.stderr.partition("--after ")[2])
+    rest = await site.run("list", "--after", after)
+    assert (rest.returncode, "'c'" in rest.stdout, "'a'" in rest.stdout) == (0, True, False)
+    assert rest.stderr == ""
+    refused = await site.run("list", "--after", "x")
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert "'x' is no place in the list of parked keys" in refused.stderr
+    refused = await site.run("list", "--limit", "0")
+    assert refused.returncode == 2
+    assert "'0' is not a whole number from 1 on" in refused.stderr
 
 
 async def test_mark_of_lost_events_is_dropped_on_record(site: Site) -> None:
