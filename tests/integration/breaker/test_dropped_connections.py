@@ -131,6 +131,7 @@ async def test_muted_connections_cost_one_timeout(address: Address) -> None:
     proxy, url = address
     client = connect(url, BreakerSettings(store_timeout_seconds=0.5))
     store = RedisCircuitStore(client, "c", timeout_seconds=0.5)
+    await at_once(store)  # the server loads the script
     await at_once(store)
     proxy.mute()
     with pytest.raises(StoreUnavailableError, match="no answer within"):
