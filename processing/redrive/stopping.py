@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from contextlib import suppress
 from typing import Any
 
@@ -17,7 +18,7 @@ class Stopping:
     def __init__(self) -> None:
         self.why = ""
         self._event = asyncio.Event()
-        self._is_hurried = False
+        self._hurried_at: float | None = None
         self._clearing_since: float | None = None
 
     def __bool__(self) -> bool:
@@ -31,7 +32,8 @@ class Stopping:
             why: the reason.
             hurried: whether somebody waits for the end, so that clearing up must be short.
         """
-        self._is_hurried = self._is_hurried or hurried
+        if hurried and self._hurried_at is None:
+            self._hurried_at = time.monotonic()
         self.why = self.why or why
         self._event.set()
 
@@ -39,14 +41,15 @@ class Stopping:
         """Return whether to go on clearing up.
 
         Args:
-            seconds: longest time after a hurried stop, counted from the first of these calls.
+            seconds: longest time after a hurried stop. If running events took longer, a fifth of
+                this time is left.
         """
-        if not self._is_hurried:
+        if self._hurried_at is None:
             return True
-        now = asyncio.get_running_loop().time()
+        now = time.monotonic()
         if self._clearing_since is None:
             self._clearing_since = now
-        return now < self._clearing_since + seconds
+        return now < max(self._hurried_at + seconds, self._clearing_since + seconds / 5)
 
     async def pause(self, seconds: float) -> None:
         """Sleep until the time is over or the stop."""
