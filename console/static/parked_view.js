@@ -19,14 +19,17 @@ export function showParked({ model, api, actions }) {
   let shown = [];
   let readAt = 0;
   let reading = false;
+  let again = false;
   const pager = createPager(byId("parked-pager"), load);
 
   async function load() {
     setText(byId("parked-count"), count(model.parkedKeys));
+    again = reading; // another page may be wanted by now
     if (reading) return;
     reading = true;
     try {
       const found = await read();
+      if (again) return;
       shown = found.keys;
       readAt = Date.now();
       render();
@@ -36,6 +39,7 @@ export function showParked({ model, api, actions }) {
       setText(empty, `Cannot read the parked keys: ${error.message}`);
     } finally {
       reading = false;
+      if (again) load();
     }
   }
 
