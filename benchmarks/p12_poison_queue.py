@@ -39,7 +39,7 @@ from processing.wiring import Wiring
 ROUNDS = 2
 FEW, QUICK_FEW = 2_000, 600
 MANY, QUICK_MANY = 20_000, 1_600
-KEYS = 200
+PER_KEY = 4
 BODY = bytes(1_000)
 GOAL = 0.6
 KEY_SECONDS, LIST_SECONDS, STOP_SECONDS = 5.0, 2.0, 2.0
@@ -77,7 +77,7 @@ async def run(context: Context) -> Result:
             )
         )
         await _fill(settings, few)
-        key_of_few = await _seconds_of_redrive(settings, Selection(key="key-7"), few // KEYS)
+        key_of_few = await _seconds_of_redrive(settings, Selection(key="key-7"), PER_KEY)
         memory_of_few, _ = await _redrive_until_stop(settings, context, "few", RUN_SECONDS)
         context.advance()
         await _clear(settings, queue)
@@ -85,7 +85,7 @@ async def run(context: Context) -> Result:
         await _fill(settings, many)
         filled = time.perf_counter() - filled
         listed = await _seconds_of_list(settings)
-        key_of_many = await _seconds_of_redrive(settings, Selection(key="key-7"), many // KEYS)
+        key_of_many = await _seconds_of_redrive(settings, Selection(key="key-7"), PER_KEY)
         seconds = context.scaled(int(RUN_SECONDS), int(QUICK_RUN_SECONDS))
         memory, stopped = await _redrive_until_stop(settings, context, "many", seconds)
         context.advance()
@@ -103,7 +103,7 @@ async def run(context: Context) -> Result:
         {f"{name}_messages_per_second": value for name, value in measured.items()},
         {
             "body_bytes": len(BODY),
-            "keys": KEYS,
+            "messages_of_a_key": PER_KEY,
             "calls_side_by_side": AT_ONCE,
             "fill_many_seconds": filled,
             "memory_megabytes": {"few": memory_of_few / 1024, "many": memory / 1024},
@@ -134,7 +134,7 @@ async def _fill(settings: Mapping[str, str], count: int) -> None:
         async def put(number: int) -> None:
             event = Event(
                 body=BODY,
-                key=f"key-{number % KEYS}",
+                key=f"key-{number % (count // PER_KEY)}",
                 properties={},
                 source=source,
                 sequence_number=number,

@@ -218,12 +218,15 @@ class HeldMessages:
         async def one(each: LeftMessage) -> None:
             nonlocal stale, finished
             finished += 1
-            with suppress(StorageUnavailableError):  # the visibility timeout expires
-                if remove_stale and await self._is_stale(each):
-                    stale += 1
-                    await self._reader.remove(each)
-                else:
-                    await self._reader.put_back(each)
+            left = self._stopping.seconds_left(RETURN_SECONDS)
+            # After an error, or if the time is over, the visibility timeout expires.
+            with suppress(StorageUnavailableError, TimeoutError):
+                async with asyncio.timeout(left):
+                    if remove_stale and await self._is_stale(each):
+                        stale += 1
+                        await self._reader.remove(each)
+                    else:
+                        await self._reader.put_back(each)
 
         await side_by_side(waiting, one, goes_on=self._may_clear_up)
         await self._reader.flush()

@@ -44,12 +44,17 @@ class Stopping:
             seconds: longest time after a hurried stop. If running events took longer, a fifth of
                 this time is left.
         """
+        left = self.seconds_left(seconds)
+        return left is None or left > 0
+
+    def seconds_left(self, seconds: float) -> float | None:
+        """Return the time that is left for clearing up, see `may_clear_up`; None: no limit."""
         if self._hurried_at is None:
-            return True
+            return None
         now = time.monotonic()
         if self._clearing_since is None:
             self._clearing_since = now
-        return now < max(self._hurried_at + seconds, self._clearing_since + seconds / 5)
+        return max(self._hurried_at + seconds, self._clearing_since + seconds / 5) - now
 
     async def pause(self, seconds: float) -> None:
         """Sleep until the time is over or the stop."""
