@@ -12,18 +12,21 @@ import asyncio
 import io
 import os
 import re
+import secrets
 import signal
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, redirect_stdout
 from pathlib import Path
 
+import aiohttp
 from azure.storage.queue.aio import QueueClient
 
 from benchmarks.context import Context
 from benchmarks.measuring import interleaved, medians
 from benchmarks.result import Check, Result
 from benchmarks.services import child, services_for_storage
+from local.services.ports import free_port
 from processing.__main__ import parser
 from processing.errors import PoisonEventError
 from processing.event import Event
@@ -48,6 +51,8 @@ FLAT = 1.25
 RUN_SECONDS, QUICK_RUN_SECONDS = 40.0, 8.0
 """Time for which the redrive of many messages runs before Ctrl-C."""
 _HELD = 300
+_START_SECONDS = 60.0
+_INTERRUPTED = 130
 
 
 async def run(context: Context) -> Result:
@@ -85,9 +90,12 @@ async def run(context: Context) -> Result:
         await _fill(settings, many)
         filled = time.perf_counter() - filled
         listed = await _seconds_of_list(settings)
+        first_console, console = await _seconds_of_console(settings, context)
         key_of_many = await _seconds_of_redrive(settings, Selection(key="key-7"), PER_KEY)
         seconds = context.scaled(int(RUN_SECONDS), int(QUICK_RUN_SECONDS))
-        memory, stopped = await _redrive_until_stop(settings, context, "many", seconds)
+        memory, stopped = await _redrive_until_stop(
+            settings, context, "many", seconds, must_stop=True
+        )
         context.advance()
     return Result(
         "P12",
@@ -97,6 +105,7 @@ async def run(context: Context) -> Result:
             Check(f"one key of {few:,}", key_of_few, "≤", KEY_SECONDS, "s"),
             Check(f"one key of {many:,}", key_of_many, "≤", KEY_SECONDS, "s"),
             Check(f"first page of {many:,}", listed, "≤", LIST_SECONDS, "s"),
+            Check(f"console's first page of {many:,}", console, "≤", LIST_SECONDS, "s"),
             Check("Ctrl-C", stopped, "≤", STOP_SECONDS, "s"),
             Check(f"memory, {many:,} / {few:,}", memory / memory_of_few, "≤", FLAT, "x"),
         ),
@@ -106,6 +115,7 @@ async def run(context: Context) -> Result:
             "messages_of_a_key": PER_KEY,
             "calls_side_by_side": AT_ONCE,
             "fill_many_seconds": filled,
+            "console_first_request_seconds": first_console,
             "memory_megabytes": {"few": memory_of_few / 1024, "many": memory / 1024},
         },
     )
@@ -210,8 +220,48 @@ async def _seconds_of_list(settings: Mapping[str, str]) -> float:
     return time.perf_counter() - started
 
 
+async def _seconds_of_console(settings: Mapping[str, str], context: Context) -> tuple[float, float]:
+    """Return the times of the console's first and second page; the first one loads the SDKs."""
+    port, token = free_port(), secrets.token_hex(16)
+    address, log = f"http://127.0.0.1:{port}", context.directory / "console.log"
+    environment = {**os.environ, **settings, "CONSOLE_TOKEN": token}
+    headers = {"Authorization": f"Bearer {token}"}
+    command = ("-m", "console", "--port", str(port))
+    async with (
+        child(*command, log=log, answers=False, environment=environment),
+        aiohttp.ClientSession(headers=headers) as session,
+    ):
+        async with asyncio.timeout(_START_SECONDS):
+            while True:
+                if await _answers(session, f"{address}/healthz"):
+                    break
+                await asyncio.sleep(0.05)
+        seconds: list[float] = []
+        for _ in range(2):
+            started = time.perf_counter()
+            async with session.get(f"{address}/api/poison") as answer:
+                found = await answer.json()
+            seconds.append(time.perf_counter() - started)
+            if not answer.ok or not found["messages"]:
+                raise RuntimeError(f"the console's list is {answer.status}: {str(found)[:500]}")
+    return seconds[0], seconds[1]
+
+
+async def _answers(session: aiohttp.ClientSession, address: str) -> bool:
+    try:
+        async with session.get(address) as answer:
+            return answer.ok
+    except aiohttp.ClientError:
+        return False
+
+
 async def _redrive_until_stop(
-    settings: Mapping[str, str], context: Context, name: str, seconds: float
+    settings: Mapping[str, str],
+    context: Context,
+    name: str,
+    seconds: float,
+    *,
+    must_stop: bool = False,
 ) -> tuple[int, float]:
     """Run a redrive of all as a process, and stop it by Ctrl-C if it has not ended before.
 
@@ -220,9 +270,13 @@ async def _redrive_until_stop(
         context: the run of the benchmark.
         name: the name of the log.
         seconds: time from the first replayed event to Ctrl-C.
+        must_stop: whether a redrive that has ended before is an error.
 
     Returns:
         The greatest resident memory in KiB, and the seconds from Ctrl-C to the end of the process.
+
+    Raises:
+        RuntimeError: the redrive failed, replayed nothing, or ended before Ctrl-C.
     """
     log = context.directory / f"redrive-{name}.log"
     async with child(
@@ -242,9 +296,13 @@ async def _redrive_until_stop(
         if process.returncode is None:
             process.send_signal(signal.SIGINT)
         code = await process.wait()
-        if code not in {0, 130}:
-            raise RuntimeError(f"the redrive ended with {code}: {log.read_text()[-500:]}")
-        return memory, time.perf_counter() - stopped
+        ended = time.perf_counter()
+        text = log.read_text()
+        summary = re.search(r"^([\d,]+) replayed", text, re.MULTILINE)
+        is_right = code == _INTERRUPTED or (code == 0 and not must_stop)
+        if not is_right or summary is None or summary[1] == "0":
+            raise RuntimeError(f"the redrive ended with {code}: {text[-500:]}")
+        return memory, ended - stopped
 
 
 def _memory_of(pid: int) -> int:
