@@ -53,7 +53,7 @@ class Redrive:
         parks: whether a poisoned event parks its key; otherwise a deferred key continues after it.
         dependencies: the circuits of the app's dependencies; None: `dependency()` does nothing.
         index: the index of the poison queue; None: the whole queue is received and held.
-        compare: compares the index with the queue if that is due; None: nothing does.
+        compare: compares the index with the queue; None: nothing does.
         runs: the running redrives of the app; None: they are not known.
         window: greatest number of messages that are held with their bodies, if the index has all.
     """
@@ -199,10 +199,15 @@ class Redrive:
         index = None if state is None else self._index
         replaying = Replaying(self._run, held, counts, self._most_keys, self._window, index=index)
         most = None if state is None else self._window
+        count = await self._reader.count()
         more = await held.collect(lambda _message: True, most)
         if self._run.stopped:
             counts.total = len(held.received) if state is None else state.entries
             return
+        if state is None:
+            count = min(count, await self._reader.count())  # later messages are nobody's
+            known = len(held.received) + held.of_others.total() + len(self._reader.unreadable)
+            counts.held_elsewhere = max(0, count - known)
         lists: Iterable[Place] = ()
         if more:
             counts.is_estimate = True

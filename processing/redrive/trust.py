@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
+from typing import Protocol
 
 from processing.errors import StorageUnavailableError
 from processing.poison.comparison import Compared
@@ -18,7 +19,11 @@ LOOKS = 3
 LOOK_SECONDS = 0.3
 """Pause between two looks; a message is in the queue shortly before it is in the index."""
 
-type Compare = Callable[[], Awaitable[Compared]]
+
+class Compare(Protocol):
+    """A comparison of the index with the queue; see `Comparison.ensure`."""
+
+    def __call__(self, *, fresh: bool) -> Awaitable[Compared]: ...  # noqa: D102 - see above
 
 
 async def trusted_state(
@@ -34,7 +39,7 @@ async def trusted_state(
     Args:
         index: the index, or None.
         reader: counts the queue's messages.
-        compare: compares the index with the queue if that is due; None: nothing does.
+        compare: compares the index with the queue; None: nothing does.
         stopping: ends a comparison.
         few: number of messages that are received rather than compared.
 
@@ -53,12 +58,23 @@ async def trusted_state(
             state = await index.state()
             if _has_all(state, count):
                 return state
-            if count <= few or stopping:
+            if stopping or (state.comparing is None and count <= few):
                 return None
-            if compare is not None and (compared := await _until_stop(compare, stopping)):
-                count, state = compared.count, compared.state
-                if _has_all(state, count):
-                    return state
+            if state.comparing is not None:  # it holds the messages
+                logger.warning(
+                    "The redrive waits, because a comparison of the poison queue with its index is "
+                    "running, which has received %d messages so far",
+                    state.comparing,
+                )
+            elif look == 0 and state.built_at is not None:
+                continue  # the numbers may differ for a moment
+            if compare is not None:
+                fresh = state.comparing is not None or state.total != count
+                compared = await _until_stop(compare, stopping, fresh=fresh)
+                if compared is not None and _has_all(compared.state, compared.count):
+                    return compared.state
+                if state.comparing is None:
+                    compare = None  # once is enough
         except StorageUnavailableError as error:
             logger.warning("The whole poison queue is received, without its index: %s", error)
             return None
@@ -72,11 +88,11 @@ async def trusted_state(
     return None
 
 
-async def _until_stop(compare: Compare, stopping: Stopping) -> Compared | None:
+async def _until_stop(compare: Compare, stopping: Stopping, *, fresh: bool) -> Compared | None:
     """Compare, unless the redrive is stopped; then the comparison puts back what it holds."""
 
     async def comparing() -> Compared:
-        return await compare()
+        return await compare(fresh=fresh)
 
     task = asyncio.create_task(comparing())
     try:
@@ -90,4 +106,4 @@ async def _until_stop(compare: Compare, stopping: Stopping) -> Compared | None:
 
 def _has_all(state: IndexState, count: int) -> bool:
     is_built = state.built_at is not None and state.comparing is None
-    return is_built and state.held == 0 and state.total >= count
+    return is_built and state.held == 0 and state.total == count

@@ -21,6 +21,7 @@ from processing.redrive.run_store import MemoryRunStore, RunningRedrive
 from processing.redrive.runs import RedriveRuns
 from processing.redrive.selection import Selection
 from tests.support.processing.events import IDENTITY, event
+from tests.support.processing.index_entries import compared_with
 from tests.unit.processing.redrive.lists import Lists
 
 WINDOW = 64
@@ -209,7 +210,8 @@ async def test_entry_whose_message_is_gone_leaves_the_index() -> None:
     await site.fill(*shuffled(100, 100))
     removed = next(each for each in site.queue.messages if each.sequence_number == 4)
     site.queue.messages = [each for each in site.queue.messages if each is not removed]
-    summary = await site.paged().run()
+    compare = compared_with(site.queue, site.index).ensure
+    summary = await site.paged(compare=compare).run()
     assert (summary.replayed, summary.held_elsewhere, summary.complete) == (99, 0, True)
     assert await site.indexed() == []
 
