@@ -176,7 +176,7 @@ class ComparisonRun:
                 if missing < unseen:
                     await side_by_side(page.entries, self._keep_if_there)
                 else:
-                    await self._index.put(page.entries)
+                    await self._index.keep(self._token, [each.name for each in page.entries])
                 if (after := page.after) is None:
                     break
         state = await self._index.state()
@@ -184,7 +184,7 @@ class ComparisonRun:
 
     async def _keep_if_there(self, entry: IndexEntry) -> None:
         if not await is_gone(self._readers[entry.where], entry):
-            await self._index.put([entry])
+            await self._index.keep(self._token, [entry.name])
 
     async def _renew(self) -> None:
         while True:

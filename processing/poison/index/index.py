@@ -51,7 +51,8 @@ class IndexState:
         of_others: number of messages of each other app that the comparison found, by its name.
         unreadable: number of messages that it could not read.
         held: number of messages that it did not see, because somebody else held them.
-        comparing: number of messages that a running comparison has found; None: none is running.
+        comparing: number of messages that a running comparison has found, without those that were
+            removed since; None: none is running.
     """
 
     entries: int = 0
@@ -118,10 +119,6 @@ class PoisonIndex(Protocol):
         """Return the entries whose event has the id (see `has_id`), at most `PAGE_ENTRIES`."""
         ...
 
-    async def named(self, names: Iterable[str]) -> Mapping[str, IndexEntry]:
-        """Return the entries with these names; unknown names are left out."""
-        ...
-
     async def causes(self) -> Mapping[Cause, int]:
         """Return the number of entries by cause."""
         ...
@@ -163,6 +160,10 @@ class PoisonIndex(Protocol):
 
     async def unseen(self, token: str, after: str | None = None, most: int = PAGE_ENTRIES) -> Page:
         """Return entries that were not put since the comparison began; see `page`."""
+        ...
+
+    async def keep(self, token: str, names: Iterable[str]) -> None:
+        """Keep entries at the end of a comparison, unchanged; unknown names are ignored."""
         ...
 
     async def end(

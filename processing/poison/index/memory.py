@@ -94,6 +94,7 @@ class MemoryPoisonIndex:
         for name in names:
             if kept := self._kept.pop(name, None):
                 self._size -= kept.size
+                self._seen -= kept.generation == self._generation
 
     async def page(self, after: str | None = None, most: int = PAGE_ENTRIES) -> Page:
         """See `PoisonIndex.page`."""
@@ -114,11 +115,6 @@ class MemoryPoisonIndex:
         prefix = id_prefix(text)
         found = [each for each in self._entries() if id_prefix(each.message.id).startswith(prefix)]
         return found[:PAGE_ENTRIES]
-
-    async def named(self, names: Iterable[str]) -> Mapping[str, IndexEntry]:
-        """See `PoisonIndex.named`."""
-        await asyncio.sleep(0)
-        return {name: self._kept[name].entry for name in names if name in self._kept}
 
     async def causes(self) -> Mapping[Cause, int]:
         """See `PoisonIndex.causes`."""
@@ -176,6 +172,15 @@ class MemoryPoisonIndex:
         await asyncio.sleep(0)
         unseen = [each for each in self._entries() if self._kept[each.name].generation != token]
         return _page(unseen, lambda entry: entry.place, after, most)
+
+    async def keep(self, token: str, names: Iterable[str]) -> None:
+        """See `PoisonIndex.keep`."""
+        await asyncio.sleep(0)
+        for name in names:
+            kept = self._kept.get(name)
+            if token == self._generation and kept and kept.generation != token:
+                kept.generation = token
+                self._seen += 1
 
     async def end(
         self, token: str, *, of_others: Mapping[str, int], unreadable: int = 0, held: int = 0

@@ -55,7 +55,7 @@ SWEPT_AT_ONCE = 1_000
 _SCRIPTS = Path(__file__).parent / "scripts"
 _INCLUDE = re.compile(r"^-- include (\w+)$", re.MULTILINE)
 _NAMES = (
-    *("put", "receipts", "remove", "page", "named", "state", "look"),
+    *("put", "receipts", "remove", "page", "keep", "state", "look"),
     *("begin", "renew", "sweep", "finish"),
 )
 _AFTER_COLON = "[^:]*$"
@@ -145,14 +145,6 @@ class RedisPoisonIndex:
         _, *found = await self._run("page", [self._entries, self._ids], *arguments)
         return sorted(_entries(found), key=lambda entry: entry.place)
 
-    async def named(self, names: Iterable[str]) -> Mapping[str, IndexEntry]:
-        """See `PoisonIndex.named`."""
-        found: list[IndexEntry] = []
-        for some in batched(names, AT_ONCE):
-            _, *values = await self._run("named", [self._entries], *some)
-            found += _entries(values)
-        return {entry.name: entry for entry in found}
-
     async def causes(self) -> Mapping[Cause, int]:
         """See `PoisonIndex.causes`."""
         found = await self._reply(self._client.hgetall(self._causes))
@@ -191,6 +183,11 @@ class RedisPoisonIndex:
     async def unseen(self, token: str, after: str | None = None, most: int = PAGE_ENTRIES) -> Page:
         """See `PoisonIndex.unseen`."""
         return await self._page(self._order, "", after, most, without=token)
+
+    async def keep(self, token: str, names: Iterable[str]) -> None:
+        """See `PoisonIndex.keep`."""
+        for some in batched(names, AT_ONCE):
+            await self._run("keep", self._keys, token, *some)
 
     async def end(
         self, token: str, *, of_others: Mapping[str, int], unreadable: int = 0, held: int = 0

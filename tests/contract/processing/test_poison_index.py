@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -87,6 +87,11 @@ def names(entries: Sequence[IndexEntry]) -> list[str]:
     return [each.name for each in entries]
 
 
+async def named(index: PoisonIndex, wanted: Collection[str]) -> dict[str, IndexEntry]:
+    """Return the entries that have these names."""
+    return {each.name: each for each in (await index.page()).entries if each.name in wanted}
+
+
 async def all_pages(read: Callable[..., Any], most: int) -> list[list[str]]:
     """Return the names of all pages."""
     pages, after = [], None
@@ -105,12 +110,11 @@ async def test_entries_are_returned_as_they_were_put(index: PoisonIndex) -> None
     check = entry(3).message.with_claim_check(ClaimCheck("c", "b"))
     third = replace(entry(3), message=check)
     assert await index.put([first, second, third]) == 3
-    assert await index.named(["m1", "m2", "m3", "m4"]) == {
+    assert await named(index, ["m1", "m2", "m3", "m4"]) == {
         "m1": first,
         "m2": second,
         "m3": third,
     }
-    assert await index.named([]) == {}
 
 
 async def test_pages_are_in_the_order_of_the_events(index: PoisonIndex) -> None:
@@ -179,7 +183,7 @@ async def test_later_put_replaces_an_entry_everywhere(index: PoisonIndex) -> Non
     assert names((await index.of_key("k")).entries) == ["m2"]
     assert names((await index.of_key("other")).entries) == ["m1"]
     assert await index.of_id(entry(1).message.id) == []
-    assert (await index.named(["m1"]))["m1"].receipt == "r2"
+    assert (await named(index, ["m1"]))["m1"].receipt == "r2"
     assert await index.causes() == {Cause("E1", "app:handle"): 1, Cause("E2", "app:handle"): 1}
     assert (await index.state()).entries == 2
 
@@ -209,7 +213,7 @@ async def test_receipts_of_known_entries_are_replaced(index: PoisonIndex) -> Non
     await index.remove(["m2"])
     await index.set_receipts({"m1": "later", "m2": "later"})
     await index.set_receipts({})
-    assert await index.named(["m1", "m2"]) == {"m1": entry(1).with_receipt("later")}
+    assert await named(index, ["m1", "m2"]) == {"m1": entry(1).with_receipt("later")}
     assert (await index.state()).entries == 1
 
 
@@ -224,14 +228,14 @@ async def test_long_message_is_indexed_without_its_texts(index: PoisonIndex) -> 
     """Everything that lists and selects is kept."""
     body = noise(2, 12_000)
     await index.put([entry(1, body=body, properties={"a": 1}, text="long " * 1_000)])
-    found = (await index.named(["m1"]))["m1"]
+    found = (await named(index, ["m1"]))["m1"]
     assert not found.is_whole
     assert found.message.body is None
     assert (found.message.id, found.message.key) == (entry(1).message.id, "k")
     assert found.message.error.message.startswith("long long")
     assert len(found.message.error.message) < 1_100
     await index.put([found.with_receipt("r2")])
-    assert (await index.named(["m1"]))["m1"] == found.with_receipt("r2")
+    assert (await named(index, ["m1"]))["m1"] == found.with_receipt("r2")
 
 
 async def test_long_texts_are_left_out_above_the_budget(indexes: Indexes) -> None:
@@ -241,10 +245,10 @@ async def test_long_texts_are_left_out_above_the_budget(indexes: Indexes) -> Non
     await index.put(entry(number, body=bodies[number]) for number in range(4))
     assert [each.is_whole for each in (await index.page()).entries] == [True, True, False, False]
     await index.put([entry(0, body=bodies[0])])
-    assert (await index.named(["m0"]))["m0"].is_whole
+    assert (await named(index, ["m0"]))["m0"].is_whole
     await index.remove(["m0", "m1", "m2", "m3"])
     await index.put([entry(4, body=bodies[4])])
-    assert (await index.named(["m4"]))["m4"].message.body is not None
+    assert (await named(index, ["m4"]))["m4"].message.body is not None
 
 
 async def test_search_finds_a_text_in_pages(index: PoisonIndex) -> None:
@@ -321,6 +325,31 @@ async def test_comparison_knows_what_it_holds(index: PoisonIndex) -> None:
     assert names((await index.held(token)).entries) == ["m5"]
     receipts = [each.receipt for each in (await index.page()).entries]
     assert receipts == ["r1", "ours", "r3", "theirs", "r5"]
+
+
+async def test_removed_message_is_not_counted_as_seen(index: PoisonIndex) -> None:
+    """The queue does not have it any more, either."""
+    await index.put([entry(1), entry(2)])
+    token = await index.begin()
+    assert token is not None
+    await index.put([entry(2), entry(3)], token=token)
+    await index.remove(["m1", "m2"])
+    assert (await index.state()).comparing == 1
+
+
+async def test_kept_entry_stays_as_it_is(index: PoisonIndex) -> None:
+    """Between two calls of a comparison, others may remove an entry or replace its receipt."""
+    await index.put([entry(1), entry(2), entry(3)])
+    token = await index.begin()
+    assert token is not None
+    await index.remove(["m1"])
+    await index.set_receipts({"m2": "later"})
+    await index.keep(token, ["m1", "m2", "unknown"])
+    await index.keep(token, ["m2"])
+    assert (await index.state()).comparing == 1
+    await index.keep("other", ["m3"])
+    assert await index.end(token, of_others={}) == 1
+    assert (await index.page()).entries == [entry(2).with_receipt("later")]
 
 
 async def test_one_comparison_runs_at_a_time(index: PoisonIndex) -> None:

@@ -1,6 +1,6 @@
 -- What is known of the index. The hash `state` has: generation, which names the latest comparison;
 -- until, when a running comparison counts as abandoned; seen, the number of messages that it has
--- found; began and built, when the latest one began and when one ended; took, its seconds; others,
+-- found and that were not removed since; began and built, when the latest one began and when one ended; took, its seconds; others,
 -- unreadable and held, the messages that it did not index, and of_others, the sum of others; bytes, the
 -- size of all entries; differs, since when the queue has another number of messages. Times are seconds
 -- since 1970.

@@ -13,5 +13,8 @@ local function remove(name)
     redis.call('HDEL', KEYS[5], old.cause)
   end
   redis.call('HINCRBY', KEYS[6], 'bytes', -#old.data)
+  if old.generation == redis.call('HGET', KEYS[6], 'generation') then
+    redis.call('HINCRBY', KEYS[6], 'seen', -1)  -- the queue does not have the message any more
+  end
   return true
 end

@@ -143,6 +143,29 @@ async def test_comparison_takes_nothing_from_a_redrive() -> None:
     assert [rig.queue.receipt_of(each.name) for each in held] == [each.receipt for each in held]
 
 
+async def test_entry_of_a_held_message_stays_although_others_are_removed() -> None:
+    """A redrive removes messages that the comparison has seen, and still holds one."""
+    rig = Rig(3)
+    await rig.comparison.ensure()
+    reader = MemoryPoisonReader(rig.queue)
+    held, *others = await reader.receive()
+    for each in others:
+        await reader.put_back(each)
+    first = rig.queue.entry_of(rig.queue.messages[1])
+
+    def remove(_seen: int, _total: int) -> None:
+        if any(rig.queue.name_of(each) == first.name for each in rig.queue.messages):
+            rig.remove(1)
+            removing.append(asyncio.create_task(rig.index.remove([first.name])))
+
+    removing: list[asyncio.Task[None]] = []
+    found = await rig.comparison.ensure(remove, fresh=True)
+    assert removing[0].done()
+    assert (found.state.entries, found.state.held) == (2, 0)
+    assert await rig.ids() == [message.id for message in rig.queue.messages]
+    assert held.message.id in await rig.ids()
+
+
 async def test_messages_of_other_apps_are_counted() -> None:
     """They are put back, too, and never indexed."""
     rig = Rig(2)
