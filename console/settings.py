@@ -55,8 +55,9 @@ class ConsoleSettings(Settings):
             has asked for an approval; 0 means never.
         origins: additional origins that pages may act from, such as a load balancer's.
         proxies: addresses of load balancers whose X-Forwarded-For and -Proto are trusted; `*`: all.
-        easy_auth: whether to trust the X-MS-CLIENT-PRINCIPAL-NAME header. Set it only where all
-            requests pass through Azure's authentication.
+        easy_auth: whether to trust the X-MS-CLIENT-PRINCIPAL-NAME header and, where this has lost
+            letters, the X-MS-CLIENT-PRINCIPAL header. Set it only where all requests pass through
+            Azure's authentication, which removes both headers from what a client sends.
         consumer_group: the consumer group of the live tail, used by no other reader.
         lease_seconds: how long a function host's ownership of a partition lasts.
         sockets_max: most live connections of one instance.

@@ -16,9 +16,9 @@ NAME_CHARS = 64
 
 _LOST = frozenset("?\ufffd")
 """Characters that a proxy writes instead of letters that it cannot write."""
-_NAME_CLAIMS = (
+_LOGINS = ("preferred_username", "http://schemas.xmlsoap.org/ws/2005/05/identity/claims/upn", "upn")
+_OTHER_NAMES = (
     *("name", "http://schemas.xmlsoap.org/ws/2005/05/identity/claims/name"),
-    *("preferred_username", "http://schemas.xmlsoap.org/ws/2005/05/identity/claims/upn", "upn"),
     *("email", "http://schemas.xmlsoap.org/ws/2005/05/identity/claims/emailaddress", "emails"),
 )
 
@@ -26,13 +26,16 @@ _NAME_CLAIMS = (
 def operator_name(headers: Mapping[str, str]) -> str:
     """Return the operator's name, or "" if the headers have no usable name.
 
-    The name is that of X-MS-CLIENT-PRINCIPAL-NAME. If this header is missing or has lost letters on
-    its way, the name is that of the claims in X-MS-CLIENT-PRINCIPAL.
+    The name is that of X-MS-CLIENT-PRINCIPAL-NAME. If this header has lost letters on its way, the
+    name is that of the claims in X-MS-CLIENT-PRINCIPAL. Claims alone name nobody, because they have
+    no signature, and a proxy may guard the name's header only.
 
     Args:
         headers: the request's headers, with names in lower case and values decoded as Latin-1.
     """
-    given = _named(header_text(headers.get(NAME, "")))
+    if (header := headers.get(NAME)) is None:
+        return ""
+    given = _named(header_text(header))
     if given and _LOST.isdisjoint(given):
         return given
     claimed = next(filter(None, map(_named, _claimed(headers.get(PRINCIPAL, "")))), "")
@@ -51,11 +54,17 @@ def header_text(value: str) -> str:
 
 
 def _named(text: str) -> str:
-    return (one_line(text) or "")[:NAME_CHARS].strip()
+    try:
+        return one_line(one_line(text)[:NAME_CHARS])
+    except ValueError:
+        return ""
 
 
 def _claimed(principal: str) -> Iterator[str]:
-    """Yield the names in the base64 JSON of X-MS-CLIENT-PRINCIPAL, the most readable first."""
+    """Yield the names in the base64 JSON of X-MS-CLIENT-PRINCIPAL.
+
+    Logins come first, because people can change other names of theirs.
+    """
     try:
         document: Any = json.loads(base64.b64decode(principal + "=" * (-len(principal) % 4)))
     except (binascii.Error, ValueError, RecursionError):
@@ -70,7 +79,7 @@ def _claimed(principal: str) -> Iterator[str]:
             if isinstance(kind, str) and isinstance(value, str):
                 found.setdefault(kind.lower(), value)
     first = document.get("name_typ")
-    for kind in (first.lower() if isinstance(first, str) else "", *_NAME_CLAIMS):
+    for kind in (*_LOGINS, first.lower() if isinstance(first, str) else "", *_OTHER_NAMES):
         if kind in found:
             yield found[kind]
     details = document.get("userDetails")  # the form of Static Web Apps

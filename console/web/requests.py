@@ -19,6 +19,8 @@ TEXT_CHARS = 200
 GENERATION_MAX = 2**53
 JOINERS = "\u200c\u200d"
 """Invisible characters within words of Persian and Indian languages, and within emojis."""
+_INVISIBLE = frozenset("\u115f\u1160\u2800\u3164\uffa0")
+"""Letters and symbols that are shown as nothing: fillers of Korean, and the blank of Braille."""
 
 
 async def read_object(request: Request) -> dict[str, Any]:
@@ -82,7 +84,7 @@ def text_in(document: dict[str, Any], name: str, limit: int = TEXT_CHARS) -> str
     Raises:
         HTTPException: 400 if the field is missing, blank, too long or has control characters.
     """
-    text = _bounded_text(document, name, limit)
+    text = _bounded(_text(document, name), name, limit)
     if not text.isprintable():
         raise HTTPException(400, f"{name} has characters that cannot be printed")
     return text.strip()
@@ -92,23 +94,33 @@ def line_in(document: dict[str, Any], name: str, limit: int = TEXT_CHARS) -> str
     """Return a text field of one line that a person writes: a name or a reason.
 
     Raises:
-        HTTPException: 400 if the field is missing, blank, too long or has control characters.
+        HTTPException: 400 if the field is missing, blank, too long in its kept spelling, invisible
+            or has control characters.
     """
-    line = one_line(_bounded_text(document, name, limit))
-    if line is None:
-        raise HTTPException(400, f"{name} has characters that cannot be printed")
-    return line
+    try:
+        line = one_line(_text(document, name))
+    except ValueError as error:
+        raise HTTPException(400, f"{name} has {error}") from None
+    return _bounded(line, name, limit)
 
 
-def one_line(text: str) -> str | None:
-    """Return a person's text in one spelling; None if it has characters that cannot be printed.
+def one_line(text: str) -> str:
+    """Return a person's text in one spelling.
 
     A letter with an accent is one character. Each kind of space is a plain space, also the
     no-break space and the wide space of Japanese texts.
+
+    Raises:
+        ValueError: the text has characters that cannot be printed, or none that is seen; the
+            message follows "it has".
     """
     composed = unicodedata.normalize("NFC", text)
     spaced = "".join(" " if unicodedata.category(each) == "Zs" else each for each in composed)
-    return spaced.strip() if _is_printable(spaced, JOINERS) else None
+    if not _is_printable(spaced, JOINERS):
+        raise ValueError("characters that cannot be printed")
+    if not any(unicodedata.category(each)[0] in "LNPS" for each in set(spaced) - _INVISIBLE):
+        raise ValueError("no visible character")
+    return spaced.strip()
 
 
 def prose_in(document: dict[str, Any], name: str, limit: int) -> str:
@@ -117,7 +129,7 @@ def prose_in(document: dict[str, Any], name: str, limit: int) -> str:
     Raises:
         HTTPException: 400 if the field is missing, blank, too long or has control characters.
     """
-    value = _bounded_text(document, name, limit)
+    value = _bounded(_text(document, name), name, limit)
     text = "\n".join(value.replace("\t", "    ").splitlines()).strip()
     if not _is_printable(text, f"\n{JOINERS}"):
         raise HTTPException(400, f"{name} has characters that cannot be printed")
@@ -157,13 +169,17 @@ def check_callback_host(url: str, allowed: tuple[str, ...]) -> None:
         )
 
 
-def _bounded_text(document: dict[str, Any], name: str, limit: int) -> str:
+def _text(document: dict[str, Any], name: str) -> str:
     value = document.get(name)
     if not isinstance(value, str) or not value.strip():
         raise HTTPException(400, f"{name} is missing, blank or not a text")
-    if len(value) > limit:
-        raise HTTPException(400, f"{name} has more than {limit} characters")
     return value
+
+
+def _bounded(text: str, name: str, limit: int) -> str:
+    if len(text) > limit:
+        raise HTTPException(400, f"{name} has more than {limit} characters")
+    return text
 
 
 def _is_printable(text: str, besides: str) -> bool:

@@ -306,7 +306,10 @@ async def test_operator_of_many_groups_can_use_the_console() -> None:
     groups = [{"typ": "groups", "val": str(uuid.uuid4())} for _ in range(200)]
     claims = [*groups, {"typ": "name", "val": "Jürgen Groß"}]
     document = json.dumps({"auth_typ": "aad", "claims": claims, "name_typ": "name"})
-    own = {"X-MS-CLIENT-PRINCIPAL": base64.b64encode(document.encode()).decode()}
+    own = {
+        "X-MS-CLIENT-PRINCIPAL-NAME": "J?rgen Gro?",
+        "X-MS-CLIENT-PRINCIPAL": base64.b64encode(document.encode()).decode(),
+    }
     async with (
         serving_memory(easy_auth=True) as console,
         httpx.AsyncClient(base_url=console.url, headers=own) as client,

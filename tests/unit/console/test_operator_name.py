@@ -36,12 +36,15 @@ def test_name_in_latin_1_is_kept() -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("header", [None, "", "  ", "J?rgen Gro?", "\ufffd", "a\x07"])
-def test_claims_replace_a_name_that_lost_letters(name: str, header: str | None) -> None:
-    headers = {PRINCIPAL: principal(("aud", "x"), ("name", name))}
-    if header is not None:
-        headers[NAME] = as_header(header)
+@pytest.mark.parametrize("header", ["", "  ", "J?rgen Gro?", "\ufffd", "a\x07", "\u200d"])
+def test_claims_replace_a_name_that_lost_letters(name: str, header: str) -> None:
+    headers = {NAME: as_header(header), PRINCIPAL: principal(("aud", "x"), ("name", name))}
     assert operator_name(headers) == name
+
+
+def test_claims_without_the_name_header_name_nobody() -> None:
+    """A proxy that guards the name header alone passes on anybody's claims."""
+    assert operator_name({PRINCIPAL: principal(("name", "Ann"))}) == ""
 
 
 def test_usable_header_wins_over_claims() -> None:
@@ -49,17 +52,27 @@ def test_usable_header_wins_over_claims() -> None:
     assert operator_name({NAME: "juergen@example.com", PRINCIPAL: claims}) == "juergen@example.com"
 
 
-def test_claim_that_the_principal_names_comes_first() -> None:
-    claims = [("name", "Ann"), ("preferred_username", "ann@x"), ("urn:nick", "Annie")]
-    assert operator_name({PRINCIPAL: principal(*claims, name_typ="urn:nick")}) == "Annie"
-    assert operator_name({PRINCIPAL: principal(*claims, name_typ="urn:other")}) == "Ann"
-    assert operator_name({PRINCIPAL: principal(*claims[1:2])}) == "ann@x"
-    assert operator_name({PRINCIPAL: principal(userDetails="ann@y")}) == "ann@y"
+def claimed_name(text: str) -> str:
+    return operator_name({NAME: "?", PRINCIPAL: text})
+
+
+@pytest.mark.parametrize("kind", ["preferred_username", "upn"])
+def test_login_comes_before_a_name_that_its_owner_can_change(kind: str) -> None:
+    claims = [("name", "Ann"), ("urn:nick", "Annie"), (kind, "ann@x")]
+    for named in ("name", "urn:nick", "urn:other"):
+        assert claimed_name(principal(*claims, name_typ=named)) == "ann@x"
+
+
+def test_claim_that_the_principal_names_comes_before_other_names() -> None:
+    claims = [("name", "Ann"), ("email", "ann@x"), ("urn:nick", "Annie")]
+    assert claimed_name(principal(*claims, name_typ="urn:nick")) == "Annie"
+    assert claimed_name(principal(*claims, name_typ="urn:other")) == "Ann"
+    assert claimed_name(principal(*claims[1:2])) == "ann@x"
+    assert claimed_name(principal(userDetails="ann@y")) == "ann@y"
 
 
 def test_principal_without_padding_is_read() -> None:
-    text = principal(("name", "Ann")).rstrip("=")
-    assert operator_name({PRINCIPAL: text}) == "Ann"
+    assert claimed_name(principal(("name", "Ann")).rstrip("=")) == "Ann"
 
 
 @pytest.mark.parametrize(
@@ -75,7 +88,8 @@ def test_principal_without_padding_is_read() -> None:
     ],
 )
 def test_principal_without_a_usable_name_names_nobody(text: str) -> None:
-    assert operator_name({PRINCIPAL: text}) == ""
+    assert claimed_name(text) == "?"
+    assert operator_name({NAME: "", PRINCIPAL: text}) == ""
 
 
 def test_spellings_of_one_name_are_one_operator() -> None:
@@ -91,6 +105,7 @@ def test_spellings_of_one_name_are_one_operator() -> None:
 
 def test_long_name_is_cut() -> None:
     assert operator_name({NAME: as_header("ü" * 500)}) == "ü" * NAME_CHARS
+    assert operator_name({NAME: as_header("\u200d" * NAME_CHARS + "a")}) == ""
 
 
 @pytest.mark.parametrize("name", [*NAMES, "山田 太郎"])
@@ -102,3 +117,17 @@ def test_typed_name_is_kept(name: str) -> None:
 def test_name_with_control_characters_is_refused(name: str) -> None:
     with pytest.raises(HTTPException, match="cannot be printed"):
         line_in({"name": name}, "name")
+
+
+@pytest.mark.parametrize("name", ["\u200d\u200c", "\ufe0f", "\u3164", "\u2800 \u200c", "\u0301"])
+def test_name_without_a_visible_character_is_refused(name: str) -> None:
+    with pytest.raises(HTTPException, match="no visible character"):
+        line_in({"name": name}, "name")
+    assert operator_name({NAME: as_header(name)}) == ""
+
+
+def test_length_of_a_typed_name_is_that_of_its_kept_spelling() -> None:
+    spelled = unicodedata.normalize("NFD", "ü" * 64)
+    assert line_in({"name": f" {spelled} "}, "name", 64) == "ü" * 64
+    with pytest.raises(HTTPException, match="more than 64 characters"):
+        line_in({"name": "\u0958" * 33}, "name", 64)  # each is kept as two characters
