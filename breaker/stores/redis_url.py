@@ -62,11 +62,27 @@ def parse(url: str) -> dict[str, object]:
         raise _refusal(problem)
     if parts.fragment or url.endswith("#"):
         raise _refusal("it has a '#', which is written as %23 in a password")
+    try:
+        return _parsed(parts)
+    except SettingsError:
+        if not _may_split_password(parts):
+            raise
+    # The refusal above may name what is a part of the password.
+    raise _refusal("its '?' is not followed by options; a '?' in a password is written as %3F")
+
+
+def _parsed(parts: SplitResult) -> dict[str, object]:
     found = _options(parts)
     found |= _socket(parts, found) if parts.scheme == "unix" else _server(parts, found)
     if parts.scheme == "rediss" and (name := unusable_tls(found)):
         raise _refusal(f"its option {name} takes {OPTIONS['rediss'][name].takes}")
     return found
+
+
+def _may_split_password(parts: SplitResult) -> bool:
+    """Return whether the `?` of an address may be a character of its password."""
+    place = parts.netloc.rpartition("@")[2]
+    return bool(parts.query) and ("@" in parts.query or place.startswith(":"))
 
 
 def unusable() -> SettingsError:
@@ -136,7 +152,8 @@ def _server(parts: SplitResult, options: Mapping[str, object]) -> dict[str, obje
         raise _refusal("its host is no host name")
     if parts.path.strip("/") and "db" not in options:
         try:
-            place["db"] = OPTIONS[parts.scheme]["db"].parse(unquote(parts.path)[1:])
+            path = unquote(parts.path).removesuffix("/")
+            place["db"] = OPTIONS[parts.scheme]["db"].parse(path[1:])
         except ValueError:
             raise _refusal(
                 "its database is no number (a '/' in a password is written as %2F)"

@@ -94,6 +94,19 @@ def read_by_redis_py(url: str) -> dict[str, Any]:
     return dict(parse_url(url))
 
 
+@pytest.mark.parametrize(
+    ("url", "db"), [("redis://h:6379/0/", 0), ("redis://h/7/", 7), ("redis://h/", None)]
+)
+def test_final_slash_changes_nothing(url: str, db: int | None) -> None:
+    compare(url)
+    assert redis_url.parse(url).get("db") == db
+
+
+def test_at_sign_in_an_option_is_accepted() -> None:
+    compare(url := "redis://h?username=ann@x&password=a@b")
+    assert redis_url.parse(url) == {"host": "h", "username": "ann@x", "password": "a@b"}
+
+
 @given(urls())
 @example("rediss://u:p%40@h:1/2?ssl_cert_reqs=none&ssl_include_verify_flags=VERIFY_X509_STRICT")
 @example("unix://u:p@/tmp/redis.sock?db=3&client_name=n")
@@ -211,9 +224,16 @@ IT_TAKES = r"it takes redis://\[user:password@\]host:port/db or rediss://"
         ("redis://:hush@h/-1", "its database is no number"),
         ("redis://:hush@h/1.5", "its database is no number"),
         ("redis://:hush@h/0/1", "its database is no number"),
+        ("redis://:hush@h/0//", "its database is no number"),
+        ("redis://:hush@h//0", "its database is no number"),
         ("redis://u:12/hush@h", "its database is no number .a '/' in a password"),
         ("redis://u:12#hush@h", "it has a '#', which is written as %23"),
-        ("redis://u:12?hush@h", "it has no option of that name"),
+        ("redis://u:12?hush@h", "a '.' in a password is written as %3F"),
+        ("redis://:a?hush=b@h:6379/0", "a '.' in a password is written as %3F"),
+        ("redis://u:a?db=hush@h:6379/0", "a '.' in a password is written as %3F"),
+        ("redis://u:a@b?hush=c@h:6379/0", "a '.' in a password is written as %3F"),
+        ("redis://u:a?client_name=hush@h:6379/0", "a '.' in a password is written as %3F"),
+        ("redis://:a?hush=b", "a '.' in a password is written as %3F"),
         ("redis://:hush@h:port", "its port is no number from 1 to 65535"),
         ("redis://:hush@h:0", "its port is no number from 1 to 65535"),
         ("redis://:hush@h:65536", "its port is no number from 1 to 65535"),
