@@ -1,6 +1,7 @@
 """The check of `readonly-failover`, `no-replicas` and `muted`.
 
-- After the end of a fault, no instance's health is degraded for longer than MOST_SECONDS.
+- After the end of a fault, no instance's health is degraded for longer than MOST_SECONDS, and each
+  instance that still runs reports its health within that time.
 - After it, no partition with a waiting event stands still for longer than MOST_SECONDS. The time
   of the fault itself does not count, nor the time in which a killed host's partitions find a new
   owner.
@@ -48,7 +49,8 @@ class RedisCheck:
         """Return one line for each broken promise."""
         if not self._absences:
             return []
-        lines = [*self._degraded(), *self._unnamed(), *self._mistaken(), *self._still()]
+        lines = [*self._degraded(), *self._silent(), *self._unnamed(), *self._mistaken()]
+        lines += self._still()
         most = MOST_OUTAGES * self._instances * len(self._absences)
         if self._reports > most:
             lines.append(
@@ -56,10 +58,6 @@ class RedisCheck:
                 f"in {len(self._absences)} faults"
             )
         return lines
-
-    def longest_still(self) -> float:
-        """Return the longest time in which a partition with a waiting event stood still, in s."""
-        return max((stood for _, stood in self._stood()), default=0.0)
 
     def _degraded(self) -> Iterator[str]:
         for absence in self._absences:
@@ -69,6 +67,19 @@ class RedisCheck:
                     yield (
                         f"{absence.kind}: instance {instance} was degraded for more than "
                         f"{seconds:.0f} s after the end, expected at most {MOST_SECONDS:g} s"
+                    )
+
+    def _silent(self) -> Iterator[str]:
+        for absence in self._absences:
+            until_us = absence.ended_us + MOST_SECONDS * 1e6
+            for instance, degraded_us in absence.degraded_us.items():
+                well_us = absence.well_us.get(instance, ())
+                if degraded_us <= absence.ended_us and not any(
+                    absence.ended_us < at_us <= until_us for at_us in well_us
+                ):
+                    yield (
+                        f"{absence.kind}: instance {instance} sent no health report within "
+                        f"{MOST_SECONDS:g} s after the end"
                     )
 
     def _unnamed(self) -> Iterator[str]:
@@ -97,15 +108,7 @@ class RedisCheck:
                     )
 
     def _still(self) -> Iterator[str]:
-        for partition, stood in self._stood():
-            if stood > MOST_SECONDS:
-                yield (
-                    f"partition {partition} stood still for {stood:.0f} s although events waited "
-                    f"and Redis took writes, expected at most {MOST_SECONDS:g} s"
-                )
-
-    def _stood(self) -> Iterator[tuple[str, float]]:
-        """Yield each partition with the longest time in which it stood still, in seconds."""
+        """Yield a line for each partition that stood still for too long."""
         excused = [(each.began_us, each.ended_us) for each in self._absences]
         excused += [(at_us, at_us + TAKEOVER_US) for at_us in self._killed_us]
         first_us = min(each.began_us for each in self._absences)
@@ -114,7 +117,11 @@ class RedisCheck:
             for (before_us, _), (at_us, enqueued_us) in pairwise(sorted(handled)):
                 since_us = max(before_us, enqueued_us, first_us)
                 longest = max(longest, _outside(since_us, at_us, excused))
-            yield partition, longest / 1e6
+            if longest > MOST_SECONDS * 1e6:
+                yield (
+                    f"partition {partition} stood still for {longest / 1e6:.0f} s although events "
+                    f"waited and Redis took writes, expected at most {MOST_SECONDS:g} s"
+                )
 
 
 def _outside(since_us: int, until_us: int, spans: Sequence[tuple[int, int]]) -> int:

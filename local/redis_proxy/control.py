@@ -1,7 +1,6 @@
 """The control port of the proxy: health and faults over HTTP on loopback.
 
 GET   /healthz
-GET   /proxy     the server of new connections, and the number of open connections
 POST  /switch    {"to": 1}: new connections go to another server; open connections stay
 POST  /mute      {"new": false}: the open connections are never answered again; with `new`, later
                  connections are not answered either, until the next request without `new`
@@ -34,9 +33,6 @@ def control_app(proxy: SwitchingProxy) -> Starlette:
     async def healthz(_: Request) -> Response:
         return JSONResponse({"status": "ok"})
 
-    async def describe(_: Request) -> Response:
-        return JSONResponse({"target": proxy.target, "connections": proxy.connections})
-
     async def switch(request: Request) -> Response:
         target = (await _body(request)).get("to")
         if isinstance(target, bool) or not isinstance(target, int):
@@ -60,7 +56,6 @@ def control_app(proxy: SwitchingProxy) -> Starlette:
     return Starlette(
         routes=[
             Route("/healthz", healthz),
-            Route("/proxy", describe),
             *(Route(f"/{act.__name__}", act, methods=["POST"]) for act in (switch, mute, cut)),
         ],
         exception_handlers={RequestError: _bad_request, BodyTooLargeError: _bad_request},

@@ -120,6 +120,7 @@ def absence(**changes: Any) -> RedisAbsence:
         "word": "READONLY",
         "named_us": {"a:1": BASE_US + 12 * SECOND, "b:2": BASE_US + 11 * SECOND},
         "degraded_us": {"a:1": BASE_US + 20 * SECOND, "b:2": BASE_US + 19 * SECOND},
+        "well_us": {"a:1": (BASE_US + 21 * SECOND,), "b:2": (BASE_US + 21 * SECOND,)},
     }
     return RedisAbsence(**{**values, **changes})
 
@@ -162,6 +163,17 @@ def test_instance_that_stays_degraded_is_found() -> None:
     )
 
 
+@pytest.mark.parametrize("well", [(), (at_us(9), at_us(19)), (at_us(19 + MOST_SECONDS + 1),)])
+def test_instance_that_does_not_answer_after_the_end_is_found(well: tuple[int, ...]) -> None:
+    """Silence is no recovery."""
+    reports = {"a:1": (at_us(20),), "b:2": well}
+    [line] = judged(absence(degraded_us={"a:1": 0, "b:2": 0}, well_us=reports, word=""))
+    assert line == (
+        "Redis failed over: instance b:2 sent no health report within 10 s after the end"
+    )
+    assert judged(absence(well_us={"a:1": (at_us(20),)}, degraded_us={"a:1": 0})) == ()
+
+
 @pytest.mark.parametrize(
     ("named", "when"),
     [({"a:1": at_us(11)}, "never"), ({"a:1": at_us(11), "b:2": at_us(18.5)}, "after 8.5 s")],
@@ -181,7 +193,7 @@ def test_report_that_does_not_say_so_is_found() -> None:
         "Redis failed over: 2 health reports of instance a:1 were not degraded while Redis took no "
         "writes"
     )
-    assert judged(absence(well_us={"a:1": well}, word="")) == ()
+    assert judged(absence(well_us={"a:1": well, "b:2": well}, word="")) == ()
 
 
 def test_short_fault_and_silent_redis_need_no_name() -> None:
