@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass, field
 
@@ -14,7 +14,7 @@ from processing.identity import Identity, Source
 from processing.parking.store import ParkingStore
 from processing.poison.message import PoisonMessage
 from processing.poison.other_apps import is_own
-from processing.poison.queue import PoisonReader, Received
+from processing.poison.queue import Hold, PoisonReader, Received
 from processing.poison.side_by_side import AT_ONCE, side_by_side
 from processing.redrive.indexed_reader import IndexedReader
 from processing.redrive.renewal import renewed
@@ -66,7 +66,7 @@ class HeldMessages:
 
     def __init__(
         self,
-        reader: PoisonReader,
+        reader: PoisonReader | IndexedReader,
         store: ParkingStore,
         own: Identity,
         *,
@@ -80,6 +80,7 @@ class HeldMessages:
         self._stopping = Stopping() if stopping is None else stopping
         self._held: dict[str, Received] = {}
         self._left: dict[str, LeftMessage] = {}
+        self._postponed: dict[str, LeftMessage] = {}
         self._others: dict[str, LeftMessage] = {}  # not selected
         self._empty = False
         self._returned = 0  # known messages in a row that were received again
@@ -101,8 +102,22 @@ class HeldMessages:
 
     def knows(self, name: str) -> bool:
         """Return whether the redrive has received the message, unless the index knows the end."""
-        known = name in self._held or name in self._left or name in self._others
-        return known or name in self._reader.removed
+        return name in self._reader.removed or any(name in each for each in self._groups)
+
+    @property
+    def _groups(self) -> Sequence[Mapping[str, Hold]]:
+        return self._held, self._left, self._postponed, self._others
+
+    async def missing(self) -> int:
+        """Return how many messages of the queue were not received, after the whole queue was read.
+
+        Somebody else holds them. The number is at least the true one.
+
+        Raises:
+            StorageUnavailableError: the queue does not answer.
+        """
+        known = sum(map(len, self._groups)) + len(self._reader.unreadable)
+        return max(0, await self._reader.count() - known)
 
     async def collect(
         self, matches: Callable[[PoisonMessage], bool], most: int | None = None
@@ -151,7 +166,7 @@ class HeldMessages:
                 asked -= 1
             for each in found:
                 self._add(each, matches)
-            known = len(self._held) + len(self._left) + len(self._others)
+            known = sum(map(len, self._groups))
             self._empty = self._empty or not found or self._returned > known
             return len(found)
 
@@ -165,7 +180,7 @@ class HeldMessages:
 
     def _add(self, each: Received, matches: Callable[[PoisonMessage], bool]) -> None:
         name = each.name
-        known = self._left.get(name) or self._others.get(name) or self._held.get(name)
+        known = next((group[name] for group in self._groups if name in group), None)
         if known is not None:  # the hold had expired
             self._returned += 1
             known.receipt, known.held_until, known.gone = each.receipt, each.held_until, False
@@ -194,6 +209,23 @@ class HeldMessages:
             if not each.gone:
                 self._left[each.name] = _left(each)
 
+    def postpone(self, received: Iterable[Received]) -> None:
+        """Keep held messages without their bodies until `return_postponed`."""
+        for each in received:
+            if self._held.pop(each.name, None) is not None and not each.gone:
+                self._postponed[each.name] = _left(each)
+
+    async def return_postponed(self) -> None:
+        """Put postponed messages back, and forget them, so that they are received as new ones."""
+        postponed, self._postponed = self._postponed, {}
+
+        async def one(each: LeftMessage) -> None:
+            with suppress(StorageUnavailableError):  # the visibility timeout expires
+                await self._reader.put_back(each)
+
+        await side_by_side(postponed.values(), one, goes_on=self._may_clear_up)
+        await self._reader.flush()
+
     def renewed(self) -> AbstractAsyncContextManager[None]:
         """Renew the visibility timeouts of the held messages during the block."""
         return renewed(self._renew, self._reader.hold_seconds)
@@ -211,8 +243,9 @@ class HeldMessages:
 
     async def _put_back_or_remove(self, *, remove_stale: bool) -> int:
         self.leave(list(self._held.values()))
-        waiting = [each for each in (self._left | self._others).values() if not each.gone]
-        self._left, self._others = {}, {}
+        all_left = self._left | self._postponed | self._others
+        waiting = [each for each in all_left.values() if not each.gone]
+        self._left, self._postponed, self._others = {}, {}, {}
         stale = finished = 0
 
         async def one(each: LeftMessage) -> None:
@@ -229,6 +262,8 @@ class HeldMessages:
                         await self._reader.put_back(each)
 
         await side_by_side(waiting, one, goes_on=self._may_clear_up)
+        for each in waiting:
+            self._reader.note_held(each)
         await self._reader.flush()
         if hidden := len(waiting) - finished:
             logger.warning(

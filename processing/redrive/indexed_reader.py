@@ -10,7 +10,7 @@ from processing.poison.hold_clock import hold_time
 from processing.poison.index.entry import IndexEntry
 from processing.poison.index.index import PoisonIndex
 from processing.poison.message import PoisonMessage
-from processing.poison.queue import Hold, PoisonReader, Received, Refusal
+from processing.poison.queue import Hold, PoisonReader, Received
 
 logger = logging.getLogger(__name__)
 
@@ -21,9 +21,9 @@ AT_ONCE = 200
 class IndexedReader:
     """A reader that notes each change of a message in the index; see `PoisonReader`.
 
-    The index gets the receipt of a message only when the message is put back. While the message is
-    held, nobody can take the message by the index. An index that cannot be written is left as it
-    is; its next comparison with the queue repairs it.
+    The index gets the receipt of a message only when the message is put back, or at the end. While
+    the redrive works on a message, nobody can take the message by the index. An index that cannot
+    be written is left as it is; its next comparison with the queue repairs it.
 
     Args:
         reader: reads the queue.
@@ -51,12 +51,16 @@ class IndexedReader:
         """See `PoisonReader.unreadable`."""
         return self._reader.unreadable
 
-    async def take(self, entry: IndexEntry) -> Received | Refusal:
-        """See `PoisonReader.take`; an entry whose message is gone is removed from the index."""
+    async def take(self, entry: IndexEntry) -> Received | None:
+        """Hold a message; None: the receipt is not the latest one. See `PoisonReader.take`.
+
+        Some services answer to an old receipt that there is no such message. So only a comparison
+        with the whole queue removes an entry whose message is gone.
+        """
+        if not entry.receipt:  # a redrive that was cut off had changed the message
+            return None
         taken = await self._reader.take(entry)
-        if taken is Refusal.GONE:
-            await self._note_removal(entry.name)
-        return taken
+        return taken if isinstance(taken, Received) else None
 
     async def update(self, received: Received, message: PoisonMessage) -> None:
         """See `PoisonReader.update`; the index gets the new message, without a receipt."""
@@ -69,13 +73,22 @@ class IndexedReader:
             self._give_up(error)
 
     async def put_back(self, held: Hold) -> None:
-        """See `PoisonReader.put_back`; a hold that has expired needs no call."""
-        if held.held_until > hold_time():
-            await self._reader.put_back(held)
+        """See `PoisonReader.put_back`; a hold that has expired needs no call.
+
+        Then another reader may have noted a newer receipt.
+        """
+        if held.held_until <= hold_time():
+            return
+        await self._reader.put_back(held)
         if not held.gone:
             self._receipts[held.name] = held.receipt
             if len(self._receipts) >= AT_ONCE:
                 await self.flush()
+
+    def note_held(self, held: Hold) -> None:
+        """Note the receipt of a message that is not put back, for when its hold has expired."""
+        if not held.gone and held.held_until > hold_time():
+            self._receipts[held.name] = held.receipt
 
     async def remove(self, held: Hold) -> bool:
         """See `PoisonReader.remove`."""

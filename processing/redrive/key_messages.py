@@ -3,30 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from processing.errors import ProcessingError
 from processing.identity import Source
 from processing.parking.event import position_of
 from processing.poison.index.entry import IndexEntry
 from processing.poison.index.index import PoisonIndex
-from processing.poison.queue import PoisonReader, Received, Refusal
+from processing.poison.queue import Received
 from processing.poison.side_by_side import side_by_side
 from processing.redrive.held_messages import HeldMessages
+from processing.redrive.indexed_reader import IndexedReader
 
 
 class KeyIncompleteError(ProcessingError):
     """An earlier message of a key is not available, so that the key's order could not be kept.
 
-    Attributes:
-        held: number of messages that somebody else holds.
-        partial: number of messages of which the index has only a part; they must be received.
+    Somebody else holds the message, or the index has only a part of it, or an old receipt. In the
+    last two cases the message must be received.
     """
-
-    def __init__(self, held: int, partial: int) -> None:
-        super().__init__(f"{held} messages are held by somebody else, {partial} are not received")
-        self.held = held
-        self.partial = partial
 
 
 @dataclass(slots=True)
@@ -42,16 +37,18 @@ class KeyMessages:
         is_whole: whether all messages of the index are replayed; otherwise only those that are not
             newer than the newest one in `received`.
         follow: whether the index has later messages; known after `pages`.
+        taken: the messages that were taken through the index.
     """
 
     held: HeldMessages
     received: Sequence[Received]
-    reader: PoisonReader
+    reader: IndexedReader
     index: PoisonIndex | None = None
     source: Source | None = None
     key: str | None = None
     is_whole: bool = False
     follow: bool = False
+    taken: list[Received] = field(default_factory=list)
 
     async def pages(self) -> AsyncIterator[list[Received]]:
         """Return the messages in order; all messages of one event are in one page.
@@ -91,23 +88,21 @@ class KeyMessages:
 
     async def _take(self, entries: Sequence[IndexEntry]) -> list[Received]:
         """Hold messages; those that the redrive has tried before are left out."""
-        missing = [each for each in entries if not self.held.knows(each.name)]
-        whole = [each for each in missing if each.is_whole]
+        tried = self.reader.lost  # and could not be removed
+        missing = [
+            each for each in entries if not self.held.knows(each.name) and each.name not in tried
+        ]
         taken: list[Received] = []
-        gone = 0
 
         async def take(entry: IndexEntry) -> None:
-            nonlocal gone
-            found = await self.reader.take(entry)
-            if isinstance(found, Received):
+            if (found := await self.reader.take(entry)) is not None:
                 self.held.hold(found)
                 taken.append(found)
-            gone += found is Refusal.GONE
 
-        await side_by_side(whole, take)
-        held, partial = len(whole) - len(taken) - gone, len(missing) - len(whole)
-        if held or partial:
-            raise KeyIncompleteError(held, partial)
+        await side_by_side([each for each in missing if each.is_whole], take)
+        self.taken += taken
+        if left := len(missing) - len(taken):
+            raise KeyIncompleteError(f"{left} earlier messages of the key are not available")
         return taken
 
 

@@ -20,6 +20,7 @@ from processing.redrive.held_messages import HeldMessages
 from processing.redrive.replaying import Replaying
 from processing.redrive.runs import RedriveRuns
 from processing.redrive.selection import Place, Plan, Selection, place_of, selects
+from processing.redrive.summary import RedriveCounts
 
 logger = logging.getLogger(__name__)
 
@@ -121,24 +122,35 @@ async def take_named(
     if places.total() > replaying.window:
         return places
     whole = [each for each in first if each.is_whole]
-    _, elsewhere, _ = await replaying.take(whole)
-    missing = elsewhere + len(first) - len(whole)
-    if not missing:
+    _, refused = await replaying.take(whole)
+    short = len(first) - len(whole)
+    if not refused and not short:
         return Counter()
-    if await _someone_redrives_all(runs):  # it holds them, or will
-        replaying.counts.held_elsewhere += missing
-        replaying.counts.busy += len(places)
-        replaying.ended.update(places)
+    if await someone_redrives_all(runs):  # it holds them, or will
+        replaying.counts.held_elsewhere += refused + short
+        replaying.give_up(places)
         return Counter()
     logger.info(
         "The whole poison queue is received: of the selected messages, %d were received by others "
         "since the index was written, and %d are too long for the index",
-        *(elsewhere, len(first) - len(whole)),
+        *(refused, short),
     )
     return None
 
 
-async def _someone_redrives_all(runs: RedriveRuns | None) -> bool:
+async def count_held(
+    index: PoisonIndex, selection: Selection, held: HeldMessages, counts: RedriveCounts
+) -> None:
+    """Count the selected entries whose messages were not received, because somebody holds them.
+
+    Raises:
+        StorageUnavailableError: the index did not answer.
+    """
+    async for entries in selected_pages(index, selection):
+        counts.held_elsewhere += sum(not held.knows(each.name) for each in entries)
+
+
+async def someone_redrives_all(runs: RedriveRuns | None) -> bool:
     """Return whether another redrive replays all events, and may hold the messages."""
     if runs is None:
         return False

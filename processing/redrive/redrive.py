@@ -24,7 +24,13 @@ from processing.redrive.context import RedriveRun
 from processing.redrive.discard import Discard
 from processing.redrive.held_messages import HeldMessages
 from processing.redrive.indexed_reader import IndexedReader
-from processing.redrive.planning import plan_of, selected_pages, take_named
+from processing.redrive.planning import (
+    count_held,
+    plan_of,
+    selected_pages,
+    someone_redrives_all,
+    take_named,
+)
 from processing.redrive.replaying import WINDOW, Replaying
 from processing.redrive.run_store import MemoryRunStore, RunningRedrive
 from processing.redrive.runs import RedriveRuns, Run
@@ -199,15 +205,15 @@ class Redrive:
         index = None if state is None else self._index
         replaying = Replaying(self._run, held, counts, self._most_keys, self._window, index=index)
         most = None if state is None else self._window
-        count = await self._reader.count()
         more = await held.collect(lambda _message: True, most)
         if self._run.stopped:
             counts.total = len(held.received) if state is None else state.entries
             return
-        if state is None:
-            count = min(count, await self._reader.count())  # later messages are nobody's
-            known = len(held.received) + held.of_others.total() + len(self._reader.unreadable)
-            counts.held_elsewhere = max(0, count - known)
+        if state is not None:
+            # A comparison may still hold messages; the index names them.
+            more = more or state.entries > len(held.received)
+        elif missing := await held.missing():
+            replaying.index, counts.held_elsewhere = self._index, missing
         lists: Iterable[Place] = ()
         if more:
             counts.is_estimate = True
@@ -219,16 +225,15 @@ class Redrive:
             counts.left_alone.update(plan.left_alone)
             lists = plan.lists
         await replaying.replay_windows(lists, more=more)
-        await replaying.replay_unseen()
+        if state is not None:
+            await replaying.replay_unseen()
         if more and not self._run.stopped:
             lists = [
                 (each.source, each.key)
                 for each in await self._parking.store.keys()
                 if each.deferral is None
             ]
-        else:
-            lists = replaying.waiting_lists
-        await replaying.replay({place: [] for place in lists})
+            await replaying.replay({place: [] for place in lists})
 
     async def _count_lists(self, counts: RedriveCounts) -> None:
         for each in await self._parking.store.keys():
@@ -245,15 +250,36 @@ class Redrive:
         places: Counter[Place] | None = None
         if (index := await self._whole_index()) is not None:
             places = await take_named(index, selection, replaying, self._runs)
+        if places:
+            replaying.index, replaying.more, counts.is_estimate = index, True, True
+            await self._replay_selected(selection, replaying, places)
+            if not replaying.postponed or self._run.stopped:
+                return
+            if await someone_redrives_all(self._runs):
+                replaying.give_up(replaying.postponed)
+                return
+            replaying.postponed.clear()
+            await held.return_postponed()
+            places = None
+        replaying.index, replaying.more = None, False
         if places is None:
             await held.collect(selection.matches)
-        elif places:
-            replaying.index, counts.is_estimate = self._index, True
-        plan = await self._plan(selection, [each.message for each in held.received], held)
-        units = await replaying.units(held.received)
-        for place in (*plan.lists, *(places or ())):
+            if self._index is not None and await held.missing():
+                await count_held(self._index, selection, held, counts)
+                # An event that is named by its id does not wait for earlier ones.
+                replaying.index = None if selection.key is None else self._index
+        await self._replay_selected(selection, replaying, Counter())
+
+    async def _replay_selected(
+        self, selection: Selection, replaying: Replaying, places: Counter[Place]
+    ) -> None:
+        """Replay the held messages, and all that the index has of some places."""
+        received = replaying.held.received
+        plan = await self._plan(selection, [each.message for each in received], replaying.held)
+        units = await replaying.units(received)
+        for place in (*plan.lists, *places):
             units.setdefault(place, [])
-        counts.total = plan.events + (places or Counter()).total()
+        replaying.counts.total = replaying.counts.done + plan.events + places.total()
         await replaying.replay(units, whole=bool(places))
 
     async def _plan(

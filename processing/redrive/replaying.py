@@ -15,7 +15,7 @@ from processing.parking.event import ListKey, Lone, event_key, position_of
 from processing.poison.index.entry import IndexEntry
 from processing.poison.index.index import PoisonIndex
 from processing.poison.message import PoisonMessage
-from processing.poison.queue import Received, Refusal
+from processing.poison.queue import Received
 from processing.poison.side_by_side import side_by_side
 from processing.redrive.context import RedriveRun
 from processing.redrive.held_messages import HeldMessages
@@ -44,9 +44,12 @@ class Replaying:
         window: greatest number of messages that are held with their bodies.
         named: whether the operator names a key or an event.
         index: names the messages that are not held; None: there are no others.
+        more: whether the queue may have messages that are not received yet.
         ended: the places of which nothing more is replayed in this run.
-        waiting_lists: the places whose list waits for later messages of the key.
-        postponed: messages whose key has an earlier message that is not received yet.
+        postponed: the places with an earlier message that was not available while the queue was
+            read; they are tried again after that.
+        waiting: held messages of the places that wait for an earlier message, when the queue is
+            read for the second time.
     """
 
     run: RedriveRun
@@ -56,9 +59,11 @@ class Replaying:
     window: int = WINDOW
     named: bool = False
     index: PoisonIndex | None = None
+    more: bool = False
     ended: set[Place] = field(default_factory=set)
-    waiting_lists: set[Place] = field(default_factory=set)
-    postponed: Units = field(default_factory=dict)
+    postponed: set[Place] = field(default_factory=set)
+    waiting: Units = field(default_factory=dict)
+    _again: bool = False
 
     async def replay(self, units: Mapping[Place, list[Received]], *, whole: bool = False) -> None:
         """Replay keys, at most `most_keys` at the same time.
@@ -74,9 +79,12 @@ class Replaying:
             for place, received in waiting:
                 if self.run.stopped:
                     return
-                if place not in self.ended and not await self._replay(place, received, whole=whole):
+                ends = place in self.ended or place in self.postponed
+                if not ends and not await self._replay(place, received, whole=whole):
                     self.ended.add(place)
-                if place not in self.postponed:
+                if place in self.postponed:
+                    self.held.postpone(received)
+                elif place not in self.waiting:
                     self.held.leave(received)
 
         async with asyncio.TaskGroup() as group:
@@ -93,7 +101,7 @@ class Replaying:
         try:
             return await KeyReplay(self.run, place, messages, self.counts, named=self.named).run()
         except KeyIncompleteError as error:
-            return self._postpone(place, received, error)
+            return self._postpone(place, [*received, *messages.taken], error)
         except LeaseLostError as error:
             logger.warning(
                 "Key %s: the replay stops: %s: %s; the key's remaining events stay",
@@ -109,29 +117,37 @@ class Replaying:
             self.counts.count_unreadable(f"{source}", event_key(key), error)
         return False
 
-    def _postpone(self, place: Place, received: list[Received], error: KeyIncompleteError) -> bool:
-        """Leave a key of which somebody else holds a message; wait for one to be received."""
-        if not error.held:
-            self.postponed[place] = received
-            return True
-        logger.warning(
-            "Key %s: somebody else holds %d earlier messages of the key; its events stay",
-            *(_hash(place[1]), error.held),
-        )
-        self.counts.busy += 1
-        return False
+    def _postpone(self, place: Place, held: list[Received], error: KeyIncompleteError) -> bool:
+        """Let a key wait for its earlier messages, until the queue was read to its end.
 
-    def give_up_postponed(self) -> None:
-        """Leave the keys alone whose earlier messages were not received."""
-        postponed, self.postponed = self.postponed, {}
-        for place, received in postponed.items():
-            logger.warning(
-                "Key %s: an earlier message of the key was not received; its events stay",
-                _hash(place[1]),
-            )
-            self.counts.busy += 1
-            self.ended.add(place)
-            self.held.leave(received)
+        Returns:
+            Whether the key waits.
+        """
+        if self.more and not self._again:
+            self.postponed.add(place)
+            self.held.postpone(held)
+        elif self.more:
+            self.waiting[place] = held
+        else:
+            self._leave_busy(place, error)
+        return self.more
+
+    def _leave_busy(self, place: Place, why: object) -> None:
+        """Leave a key alone of which somebody else holds messages."""
+        logger.warning("Key %s: %s; its events stay", _hash(place[1]), why)
+        self.counts.busy += 1
+        self.ended.add(place)
+
+    def give_up(self, places: Iterable[Place]) -> None:
+        """Leave keys alone that are postponed, because another redrive holds their messages."""
+        for place in places:
+            self._leave_busy(place, "another redrive holds messages of the key")
+
+    def _give_up_waiting(self) -> None:
+        waiting, self.waiting = self.waiting, {}
+        for place, held in waiting.items():
+            self._leave_busy(place, "an earlier message of the key was not received")
+            self.held.leave(held)
 
     async def units(self, received: Iterable[Received]) -> Units:
         """Return messages by the place of the list that contains their event, if one does."""
@@ -150,43 +166,58 @@ class Replaying:
         entry = await self.run.store.document(message.source, Lone(position), position)
         return message.source, None if entry is None else Lone(position)
 
-    async def take(self, entries: Iterable[IndexEntry]) -> tuple[list[Received], int, int]:
+    async def take(self, entries: Iterable[IndexEntry]) -> tuple[list[Received], int]:
         """Hold messages that the index names.
 
         Returns:
-            The held messages, the number that somebody else holds, and the number that is gone.
+            The held messages, and the number of those that could not be taken.
         """
         taken: list[Received] = []
-        refused: list[Refusal] = []
+        refused = 0
 
         async def one(entry: IndexEntry) -> None:
+            nonlocal refused
             found = await self.run.reader.take(entry)
-            if isinstance(found, Refusal):
-                refused.append(found)
+            if found is None:
+                refused += 1
                 return
             self.held.hold(found)
             taken.append(found)
 
         await side_by_side(entries, one, goes_on=lambda: not self.run.stopped)
-        held = refused.count(Refusal.HELD)
-        return taken, held, len(refused) - held
+        return taken, refused
 
     async def replay_windows(self, lists: Iterable[Place], *, more: bool) -> None:
         """Replay the held messages, and receive and replay further ones until the queue is empty.
+
+        Then do the same with the keys of which a message was not available. By now their messages
+        were received, so that their receipts are known, or somebody else holds them.
 
         Args:
             lists: the lists to replay with the first messages.
             more: whether the queue may have messages that are not received yet.
         """
+        await self._replay_windows(lists, more=more)
+        if not self.postponed or self.run.stopped:
+            return
+        postponed, self.postponed, self._again = self.postponed, set(), True
+        await self.held.return_postponed()
+        more = await self.held.collect(lambda _message: True, self.window)
+        await self._replay_windows((), more=more)
+        self.more = False
+        await self.replay({place: [] for place in postponed}, whole=True)
+
+    async def _replay_windows(self, lists: Iterable[Place], *, more: bool) -> None:
         while not self.run.stopped:
-            self.postponed.clear()
+            self.more = more
+            self.waiting.clear()
             units = await self.units(self.held.received)
             for place in lists:
                 units.setdefault(place, [])
             lists = ()
             await self.replay(units)
-            if not more or len(self.held.received) > self.window // 2:
-                self.give_up_postponed()
+            if len(self.held.received) > self.window // 2:
+                self._give_up_waiting()
             if not more or self.run.stopped:
                 return
             more = await self.held.collect(lambda _message: True, self.window)
@@ -198,18 +229,20 @@ class Replaying:
         """
         await self.run.reader.flush()
         after: str | None = None
+        refused = 0
         while self.index is not None and not self.run.stopped:
             page = await self.index.page(after)
             unseen = [each for each in page.entries if not self.held.knows(each.name)]
-            taken, held, gone = await self.take(each for each in unseen if each.is_whole)
-            partial = sum(not each.is_whole for each in unseen)
-            self.counts.held_elsewhere += held + partial
-            self.counts.merge(held + partial + gone)
+            taken, held = await self.take(each for each in unseen if each.is_whole)
+            held += sum(not each.is_whole for each in unseen)
+            refused += held
+            self.counts.merge(held)
             await self.replay(await self.units(taken))
-            self.give_up_postponed()
             if page.after is None:
-                return
+                break
             after = page.after
+        if refused:  # some of the messages may not be in the queue any more
+            self.counts.held_elsewhere += min(refused, await self.held.missing())
 
 
 def _hash(key: ListKey) -> str:
