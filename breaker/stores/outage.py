@@ -210,13 +210,14 @@ class Outage:
     def _refuse(self, change: Change) -> Change:
         """Return a poll's result if the store only has no memory left, or raise an error.
 
-        Without memory the fleet's state still holds, and what frees memory must not wait.
+        Without memory the fleet's state still holds, and what frees memory must not wait. The
+        circuit's own transitions and failures are still written.
 
         Raises:
             WritesRefusedError: an outage begins or continues.
         """
         self.learn(change.circuit)
-        if change.is_full and self._away_since is None:
+        if change.is_full:
             return replace(change, circuit=replace(change.circuit, problem=change.refused))
         raise WritesRefusedError(change.refused)
 
@@ -289,7 +290,7 @@ class Outage:
         self._ended_at = self._clock.monotonic()
         self._ended += 1
         logger.warning(
-            "the store of circuit %s takes writes again after %.1f s",
+            "the store of circuit %s is usable again after %.1f s",
             self.known.name,
             self._ended_at - self._began_at,
         )

@@ -16,6 +16,7 @@ end
 if circuit.state ~= 'open' then
   return reply('already')
 end
+redis.call('DEL', KEYS[5], KEYS[6])  -- first, so that a full Redis takes the approval, see moves.lua
 local circuit_mover = mover()
 circuit_mover.note('approved', ARGV[5], '')
 circuit_mover.half_open('approved by ' .. ARGV[5], ARGV[5])

@@ -104,11 +104,12 @@ local function mover()
     if to.state == 'closed' then
       success_us = now_us
     end
+    -- First a command that needs no memory: a full Redis takes the further writes of such a script.
+    redis.call('DEL', KEYS[5], KEYS[6])
     redis.call('HSET', KEYS[1], 'state', to.state, 'generation', integer_text(to.generation),
       'opened_at_us', to.opened_at_us, 'changed_at_us', to.changed_at_us,
       'resume_at_us', to.resume_at_us, 'break_us', to.break_us, 'reason', to.reason,
       'by', to.by, 'probe_failures', '0', 'success_us', success_us, 'ends_as', to.ends_as)
-    redis.call('DEL', KEYS[5], KEYS[6])
     functions.note(event, to.by, reason or to.reason)
     if alert then
       functions.add_alert(alert, to)

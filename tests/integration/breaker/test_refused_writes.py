@@ -76,7 +76,7 @@ async def test_grace_time_runs_out_once(
     assert (breaker.circuit.degraded, breaker.circuit.holding) == (True, False)
     texts = [each.message for each in caplog.records if each.levelno >= logging.WARNING]
     assert sum("nothing starts for up to" in text for text in texts) == 1
-    assert not any("takes writes again" in text for text in texts)
+    assert not any("is usable again" in text for text in texts)
     refusing.reset()
     await until(lambda: not breaker.circuit.degraded)
     async with asyncio.timeout(HANG_SECONDS):
@@ -100,6 +100,25 @@ async def test_full_redis_is_said_but_holds_nothing(
     assert not breaker.circuit.degraded
     refusing.reset()
     await until(lambda: not breaker.circuit.problem)
+
+
+@pytest.mark.parametrize("alone", [False, True])
+async def test_full_redis_ends_an_outage(
+    refusing: Refusing, breaker: CircuitBreaker, alone: bool
+) -> None:
+    """The state can be read again, and a failure that the instance counted alone is written."""
+    permit = await breaker.try_acquire()
+    refusing.refuse("READONLY")
+    await until(lambda: breaker.circuit.holding)
+    if alone:
+        assert (await breaker.record_failure("a", "boom", permit)).degraded
+    refusing.refuse("OOM")
+    refusing.admin.replicaof("no", "one")
+    await until(lambda: not breaker.circuit.degraded)
+    assert "OOM" in (await breaker.refresh()).problem
+    assert (breaker.circuit.admits, breaker.circuit.failures) == (True, alone)
+    await asyncio.sleep(2 * SETTINGS.store_grace_seconds)
+    assert not breaker.circuit.degraded
 
 
 async def test_partial_rights_do_not_hold_for_ever(

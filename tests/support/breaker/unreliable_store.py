@@ -18,7 +18,7 @@ class UnreliableStore(MemoryCircuitStore):
     Attributes:
         refuses: why the store takes no writes, although it answers polls; empty: it takes them.
         refuses_polls: whether a poll notices `refuses`; else only the other operations do.
-        is_full: whether the store has no memory left.
+        is_full: whether the store has no memory left; it still takes the circuit's own writes.
     """
 
     away = False
@@ -39,7 +39,7 @@ class UnreliableStore(MemoryCircuitStore):
                 if not self.refuses_polls:
                     return change
                 return replace(change, refused=self.refuses, is_full=self.is_full)
-            if self.refuses:
+            if self.refuses and not self.is_full:
                 raise WritesRefusedError(self.refuses)
             return await found(*arguments)
 
