@@ -117,14 +117,17 @@ class PoisonApi:
 
     async def _received(self, message: PoisonMessage) -> PoisonMessage | None:
         """Return a message with all its texts as the queue has it; None: somebody else holds it."""
-        from processing.poison.queue import find  # noqa: PLC0415 - loaded by now
+        from processing.poison.finding import find_copies  # noqa: PLC0415 - loaded by now
 
         storage = await self._operations.poison()
         try:
-            return await find(storage.reader, message.id, storage.own)
+            found = await find_copies(
+                *(storage.reader, message.id, storage.own), index=storage.index
+            )
         except ProcessingError as error:
             logger.info("the whole message of %s was not received: %s", message.id, error)
             return None
+        return found[0]
 
     async def parked(self, request: Request) -> ApiResponse:
         """Return a page of the parked and deferred keys, each with the error that blocks it.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 import time
 from dataclasses import dataclass, field
@@ -34,6 +35,7 @@ class Job:
         total: number of selected events.
         stopping: why the job must start no further event, or "".
         redrive: the running redrive, or None.
+        deciding: the search for the event of a discard, which may receive the whole queue, or None.
     """
 
     by: str
@@ -44,12 +46,15 @@ class Job:
     total: int = 0
     stopping: str = ""
     redrive: Redrive | None = None
+    deciding: asyncio.Task[Discard] | None = None
 
     def stop(self, why: str) -> None:
         """Start no further event; also stop a job that has not begun yet."""
         self.stopping = why
         if self.redrive is not None:
             self.redrive.stop(why)
+        if self.deciding is not None:
+            self.deciding.cancel()
 
     def document(self, **result: Any) -> dict[str, Any]:
         """Return the message to the browsers."""

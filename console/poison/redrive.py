@@ -163,10 +163,10 @@ class RedriveApi:
             return gone
         if known.count > RECEIVED:
             return ""
-        find_copies = (await self._operations.module("processing.poison.queue")).find_copies
+        find_copies = (await self._operations.module("processing.poison.finding")).find_copies
         storage = await self._operations.poison()
         try:
-            await find_copies(storage.reader, wanted, storage.own)
+            await find_copies(storage.reader, wanted, storage.own, index=storage.index)
         except OtherAppError as error:
             return str(error)
         except StorageUnavailableError as error:
@@ -251,8 +251,11 @@ class RedriveApi:
             finally:
                 job.redrive = None
 
-    async def _decision(self, job: Job) -> Discard:
+    async def _decision(self, job: Job) -> Discard | None:
         """Return the record of a discard, with the whole event as the queue has it.
+
+        Returns:
+            None: the job was stopped.
 
         Raises:
             ProcessingError: the event is not in the queue, or the queue cannot be read.
@@ -260,12 +263,20 @@ class RedriveApi:
         from processing.redrive.discard import Discard  # noqa: PLC0415 - loaded by now
 
         storage = await self._operations.poison()
-        return await Discard.decide(
+        deciding = Discard.decide(
             *(storage.reader, storage.claims, job.selection["id"]),
             own=storage.own,
             by=job.by,
             reason=job.reason,
+            index=storage.index,
         )
+        job.deciding = asyncio.create_task(deciding)
+        try:
+            return await job.deciding
+        except asyncio.CancelledError:
+            if job.stopping:
+                return None
+            raise
 
     async def _renew_leases(self, job: Job) -> None:
         while True:

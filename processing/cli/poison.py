@@ -13,7 +13,7 @@ from processing.cli.poison_list import fields_of
 from processing.formats import json_text
 from processing.operations import open_poison
 from processing.poison.claim_checks import BodyState, first_with_body
-from processing.poison.finding import find_by_index
+from processing.poison.finding import find_copies
 from processing.poison.message import PoisonMessage
 from processing.poison.other_apps import is_own
 
@@ -45,8 +45,8 @@ async def run_show(settings: Mapping[str, str], arguments: argparse.Namespace) -
         0, or 1 if the body is lost or stored by another app.
     """
     async with open_poison(settings) as storage:
-        copies = await find_by_index(
-            *(storage.reader, storage.index, arguments.id, storage.own), to_read=True
+        copies = await find_copies(
+            *(storage.reader, arguments.id, storage.own), index=storage.index, to_read=True
         )
         message = copies[0]
         if not is_own(message, storage.own):

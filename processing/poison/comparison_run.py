@@ -11,9 +11,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from typing import Any
 
 from processing.errors import StorageUnavailableError
 from processing.identity import Identity
@@ -23,7 +22,7 @@ from processing.poison.index.index import COMPARE_SECONDS, PoisonIndex
 from processing.poison.other_apps import is_own
 from processing.poison.probing import is_gone
 from processing.poison.queue import PoisonReader, Received
-from processing.poison.side_by_side import AT_ONCE, side_by_side
+from processing.poison.side_by_side import AT_ONCE, side_by_side, with_late_answers
 
 logger = logging.getLogger(__name__)
 
@@ -34,8 +33,6 @@ MARGIN = 1.2
 MOST_HOLD_SECONDS = 600.0
 PAGE = 32
 """Number of messages that one call receives; the service's limit."""
-ANSWER_SECONDS = 0.4
-"""Time in which an interrupted comparison waits for the answers on their way."""
 GIVE_UP_SECONDS = 1.0
 """Time in which it puts messages back and writes their receipts."""
 PUT_BACK_SECONDS = 3.0
@@ -88,7 +85,7 @@ class ComparisonRun:
             for where, reader in self._readers.items():
                 await self._read(where, reader, count)
             await self._end()
-            await self._finished(self._put_back(PUT_BACK_SECONDS))
+            await with_late_answers(self._put_back(PUT_BACK_SECONDS), self._stop)
         except BaseException:
             await self._give_up()
             raise
@@ -126,22 +123,10 @@ class ComparisonRun:
                 await self._note(page)
                 self._progress(self._seen, max(count, self._seen))
 
-        await self._finished(side_by_side(range(AT_ONCE), work))
+        await with_late_answers(side_by_side(range(AT_ONCE), work), self._stop)
 
-    async def _finished(self, calls: Coroutine[Any, Any, None]) -> None:
-        """Await calls to the queue; an interruption lets those on their way finish.
-
-        A lost answer would leave a message with a receipt that nobody knows.
-        """
-        task = asyncio.create_task(calls)
-        try:
-            await asyncio.shield(task)
-        except asyncio.CancelledError:
-            self._stopped, self._return_until = True, 0.0
-            await asyncio.wait([task], timeout=ANSWER_SECONDS)
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
-            raise
+    def _stop(self) -> None:
+        self._stopped, self._return_until = True, 0.0
 
     async def _note(self, page: list[Received]) -> None:
         self._in_hand += page

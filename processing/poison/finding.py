@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import suppress
 
 from processing.errors import OtherAppError, ProcessingError, StorageUnavailableError
@@ -9,23 +10,32 @@ from processing.identity import Identity
 from processing.poison.index.entry import IndexEntry
 from processing.poison.index.index import PAGE_ENTRIES, PoisonIndex
 from processing.poison.message import PoisonMessage
+from processing.poison.other_apps import is_own, refusal
 from processing.poison.probing import is_gone
-from processing.poison.queue import (
-    PoisonReader,
-    Received,
-    copies_of_one,
-    find_copies,
-    put_back,
-)
+from processing.poison.queue import PoisonReader, Received, has_id, oldest_first, put_back
+from processing.poison.reading import read_matching
 
 
-async def find_by_index(
-    reader: PoisonReader, index: PoisonIndex, text: str, own: Identity, *, to_read: bool = False
+async def find_copies(
+    reader: PoisonReader,
+    text: str,
+    own: Identity,
+    *,
+    index: PoisonIndex | None = None,
+    to_read: bool = False,
 ) -> list[PoisonMessage]:
-    """Return all messages of the app's event that has the id, as `find_copies` does.
+    """Return all messages of the app's event that has the id (see `has_id`).
 
-    The index names the messages, and the queue confirms each of them. If the index cannot help, all
+    A large message is a claim check. An event that was poisoned again has several messages. The
+    index names the messages, and the queue confirms each of them. If the index cannot help, all
     messages of the queue are received.
+
+    Args:
+        reader: reads the queue.
+        text: the id, or the end of the id after a "/".
+        own: the app.
+        index: the queue's index; None: there is none.
+        to_read: also return another app's message if the app itself has none with the id.
 
     Raises:
         OtherAppError: only another app has a message with the id.
@@ -33,14 +43,15 @@ async def find_by_index(
             message.
         StorageUnavailableError: the queue cannot be read.
     """
-    entries = await _known(index, text)
-    if entries and all(entry.is_whole for entry in entries):
+    entries = [] if index is None else await _known(index, text)
+    if index is not None and entries and all(entry.is_whole for entry in entries):
         confirmed = await _confirmed(reader, index, entries)
         if len(confirmed) == len(entries):
-            return copies_of_one(confirmed, text, own)
+            return _copies_of_one(confirmed, text, own)
+    copies = await read_matching(reader, lambda message: has_id(message, text), index)
     try:
-        return await find_copies(reader, text, own, to_read=to_read)
-    except (OtherAppError, StorageUnavailableError):
+        return _copies_of_one(copies, text, own, to_read=to_read)
+    except OtherAppError:
         raise
     except ProcessingError as error:
         if held := [each for each in entries if not await is_gone(reader, each)]:
@@ -49,6 +60,37 @@ async def find_by_index(
                 "redrive or a list that is being read; try again in a moment"
             ) from error
         raise
+
+
+def _copies_of_one(
+    copies: Sequence[PoisonMessage], text: str, own: Identity, *, to_read: bool = False
+) -> list[PoisonMessage]:
+    """Return the messages of the one event that has an id; raises as `find_copies` does.
+
+    Args:
+        copies: all messages whose event has the id.
+        text: the id, or the end of the id after a "/".
+        own: the app.
+        to_read: see `find_copies`.
+    """
+    named = oldest_first(copies)
+    found = [message for message in named if is_own(message, own)]
+    if named and not found:
+        if not to_read:
+            raise refusal(named[0], own)
+        found = named
+    if not found:
+        raise ProcessingError(
+            f"no poison message with the id {text!r} is in the queue; `poison list` lists the ids"
+        )
+    if len(found) > 1:
+        ids = "".join(f"\n  {message.id} of {message.source.identity.app}" for message in found)
+        raise ProcessingError(
+            f"{len(found)} poison messages have an id that ends with {text!r}; give a longer part "
+            f"of the id:{ids}"
+        )
+    event = found[0].source, found[0].id
+    return [message for message in copies if (message.source, message.id) == event]
 
 
 async def _known(index: PoisonIndex, text: str) -> list[IndexEntry]:

@@ -9,12 +9,10 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
 
-from processing.errors import ProcessingError, StorageUnavailableError
-from processing.identity import Identity
+from processing.errors import StorageUnavailableError
 from processing.poison.hold_clock import hold_time
 from processing.poison.index.entry import IndexEntry
 from processing.poison.message import PoisonMessage
-from processing.poison.other_apps import is_own, refusal
 from processing.poison.side_by_side import side_by_side
 
 PUT_BACK_AT_ONCE = 32
@@ -124,33 +122,6 @@ class PoisonReader(Protocol):
         ...
 
 
-async def browse(reader: PoisonReader) -> list[PoisonMessage]:
-    """Return all messages that no reader holds, one per event, oldest first.
-
-    The messages are held until all of them are read, and then put back: peeking at a queue returns
-    only its first 32 messages.
-
-    Raises:
-        StorageUnavailableError: the queue cannot be read.
-    """
-    return oldest_first(await browse_copies(reader))
-
-
-async def browse_copies(reader: PoisonReader) -> list[PoisonMessage]:
-    """Return all messages that no reader holds, also several messages of one event.
-
-    Raises:
-        StorageUnavailableError: the queue cannot be read.
-    """
-    held: list[Received] = []
-    try:
-        while some := await reader.receive():
-            held += some
-    finally:
-        await put_back(reader, held)
-    return [each.message for each in held]
-
-
 async def put_back(reader: PoisonReader, held: Sequence[Received]) -> None:
     """Put messages back; if the queue fails, their visibility timeouts expire."""
 
@@ -168,66 +139,6 @@ def oldest_first(messages: Iterable[PoisonMessage]) -> list[PoisonMessage]:
     """
     unique = {(message.source, message.id): message for message in messages}.values()
     return sorted(unique, key=lambda message: (message.enqueued_ms, message.sequence_number))
-
-
-async def find(
-    reader: PoisonReader, text: str, own: Identity, *, to_read: bool = False
-) -> PoisonMessage:
-    """Return the app's message that has the id (see `has_id`); see `find_copies`."""
-    return (await find_copies(reader, text, own, to_read=to_read))[0]
-
-
-async def find_copies(
-    reader: PoisonReader, text: str, own: Identity, *, to_read: bool = False
-) -> list[PoisonMessage]:
-    """Return all messages of the app's event that has the id (see `has_id`).
-
-    A large message is a claim check. An event that was poisoned again has several messages.
-
-    Args:
-        reader: reads the queue.
-        text: the id, or the end of the id after a "/".
-        own: the app.
-        to_read: also return another app's message if the app itself has none with the id.
-
-    Raises:
-        OtherAppError: only another app has a message with the id.
-        ProcessingError: no message has the id, or several messages do.
-        StorageUnavailableError: the queue cannot be read.
-    """
-    copies = [message for message in await browse_copies(reader) if has_id(message, text)]
-    return copies_of_one(copies, text, own, to_read=to_read)
-
-
-def copies_of_one(
-    copies: Sequence[PoisonMessage], text: str, own: Identity, *, to_read: bool = False
-) -> list[PoisonMessage]:
-    """Return the messages of the one event that has an id; raises as `find_copies` does.
-
-    Args:
-        copies: all messages whose event has the id.
-        text: the id, or the end of the id after a "/".
-        own: the app.
-        to_read: see `find_copies`.
-    """
-    named = oldest_first(copies)
-    found = [message for message in named if is_own(message, own)]
-    if named and not found:
-        if not to_read:
-            raise refusal(named[0], own)
-        found = named
-    if not found:
-        raise ProcessingError(
-            f"no poison message with the id {text!r} is in the queue; `poison list` lists the ids"
-        )
-    if len(found) > 1:
-        ids = "".join(f"\n  {message.id} of {message.source.identity.app}" for message in found)
-        raise ProcessingError(
-            f"{len(found)} poison messages have an id that ends with {text!r}; give a longer part "
-            f"of the id:{ids}"
-        )
-    event = found[0].source, found[0].id
-    return [message for message in copies if (message.source, message.id) == event]
 
 
 def has_id(message: PoisonMessage, text: str) -> bool:

@@ -18,10 +18,10 @@ from processing.formats import json_text
 from processing.identity import Identity
 from processing.poison.claim_checks import ClaimChecks, first_with_body
 from processing.poison.discard_records import record_name
-from processing.poison.finding import find_by_index
+from processing.poison.finding import find_copies
 from processing.poison.index.index import PoisonIndex
 from processing.poison.message import ClaimCheck, PoisonMessage
-from processing.poison.queue import PoisonReader, find_copies
+from processing.poison.queue import PoisonReader
 
 
 @dataclass(slots=True)
@@ -68,10 +68,7 @@ class Discard:
             ProcessingError: no message has that id, or several messages do.
             StorageUnavailableError: the message cannot be read now; its body may still exist.
         """
-        if index is None:
-            copies = await find_copies(reader, name, own)
-        else:
-            copies = await find_by_index(reader, index, name, own)
+        copies = await find_copies(reader, name, own, index=index)
         message, lost = await first_with_body(copies, claims)
         now = datetime.now(UTC).isoformat(timespec="seconds")
         if lost is None:

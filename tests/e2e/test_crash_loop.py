@@ -20,9 +20,9 @@ from loadtest.target.hosts import host_instances
 from processing.crashes.process import ProcessName
 from processing.crashes.records import AloneRun, parsed
 from processing.operations import open_poison
-from processing.poison.queue import browse
 from tests.support.local.hosts import running_hosts
 from tests.support.processes import running_stack, wait_for
+from tests.support.processing.browsing import browse
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(300)]
 

@@ -16,10 +16,10 @@ import redis
 from redis.asyncio import Redis
 
 from processing.operations import open_poison
-from processing.poison.queue import browse
 from tests.conftest import EventHubsEndpoint
 from tests.support.forked import Forked
 from tests.support.processes import wait_for
+from tests.support.processing.browsing import browse
 
 STATE = "breakwater:{127.0.0.1/events/$default/default/0}:parking:state"
 KILLED, EXITED, WITHOUT_MEMORY = -signal.SIGKILL, 3, 137

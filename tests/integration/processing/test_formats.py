@@ -25,9 +25,9 @@ from processing.identity import Identity, Source
 from processing.operations import open_migration, open_parking, open_poison, open_redrive
 from processing.parking.redis import RedisParkingStore
 from processing.parts import Parts
-from processing.poison.queue import browse
 from processing.progress.redis import RedisProgressStore
 from processing.progress.store import Mark
+from tests.support.processing.browsing import browse
 from tests.support.processing.dump_formats import batch
 
 DUMPS = Path(__file__).parents[2] / "fixtures" / "formats"

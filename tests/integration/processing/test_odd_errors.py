@@ -22,9 +22,9 @@ from processing.identity import Identity, Source
 from processing.operations import open_parking, open_poison
 from processing.parking.deferral import DeferralReason
 from processing.parts import Parts
-from processing.poison.queue import browse
 from processing.progress.redis import RedisProgressStore
 from processing.progress.store import Mark
+from tests.support.processing.browsing import browse
 from tests.support.processing.events import event
 
 handled: list[int] = []

@@ -22,7 +22,6 @@ from processing.poison.claim_check_blobs import ClaimCheckBlobs
 from processing.poison.claim_checks import with_body
 from processing.poison.memory import MemoryClaimChecks, MemoryPoisonQueue, MemoryPoisonReader
 from processing.poison.message import PoisonMessage
-from processing.poison.queue import browse
 from processing.poison.storage_queue import StoragePoisonQueue, StoragePoisonReader
 from processing.progress.memory import MemoryProgressStore
 from processing.redrive.discard import Discard
@@ -30,6 +29,7 @@ from processing.redrive.redrive import Redrive
 from processing.redrive.selection import Selection
 from processing.redrive.summary import RedriveSummary
 from processing.settings import ProcessingSettings
+from tests.support.processing.browsing import browse
 from tests.support.processing.events import IDENTITY, batch
 from tests.support.processing.parking_rig import FAST
 

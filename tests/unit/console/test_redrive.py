@@ -30,6 +30,7 @@ from processing.parking.batch import Parking
 from processing.parking.event import Lone, position_of
 from processing.poison.index.memory import MemoryPoisonIndex
 from processing.poison.memory import MemoryClaimChecks, MemoryPoisonQueue, MemoryPoisonReader
+from processing.poison.queue import Received
 from processing.redrive.discard import Discard
 from processing.redrive.redrive import Redrive
 from processing.redrive.run_store import MemoryRunStore, RunningRedrive, RunPlace
@@ -56,10 +57,12 @@ class MemoryOperations(LazyOperations):
         self.handled: list[int] = []
         self.gate = asyncio.Event()
         self.gate.set()
+        self.opened = False
+        self.reader: type[MemoryPoisonReader] = MemoryPoisonReader
 
     async def poison(self) -> PoisonStorage:
         return PoisonStorage(
-            MemoryPoisonReader(self.queue),
+            self.reader(self.queue),
             self.claims,
             IDENTITY,
             self.index,
@@ -73,6 +76,8 @@ class MemoryOperations(LazyOperations):
         return ParkedLists(self.lists.store, now, runs=self.runs)
 
     async def redrive(self, discard: Discard | None = None) -> Any:
+        self.opened = True
+
         async def handle(event: Event) -> None:
             self.begun.append(event.sequence_number)
             if event.sequence_number in self.down:
@@ -165,6 +170,46 @@ async def test_discard_records_the_whole_event(desk: Desk) -> None:
             "events behind it: 0 handled, 0 failed again, 0 left",
         ),
     ]
+
+
+async def test_discard_finds_its_event_without_receiving(desk: Desk) -> None:
+    """A search through a long queue would hold all of its messages."""
+    received: list[bool] = []
+
+    class Reader(MemoryPoisonReader):
+        async def receive(self) -> list[Received]:
+            received.append(desk.operations.opened)
+            return await super().receive()
+
+    desk.operations.reader = Reader
+    event = desk.operations.queue.messages[0].id
+    assert await desk.ask("discard", id=event, reason="r") == 202
+    assert (await desk.ended())["discarded"]
+    assert set(received) == {True}
+
+
+async def test_shutdown_ends_the_search_of_a_discard(desk: Desk) -> None:
+    """Somebody holds the message, so that the whole queue is read."""
+    await desk.catalogue.known()
+    await MemoryPoisonReader(desk.operations.queue).receive()
+    reading = asyncio.Event()
+
+    class Reader(MemoryPoisonReader):
+        async def receive(self) -> list[Received]:
+            reading.set()
+            return await asyncio.Event().wait() and []
+
+    desk.operations.reader = Reader
+    event = desk.operations.queue.messages[0].id
+    assert await desk.ask("discard", id=event, reason="r") == 202
+    async with asyncio.timeout(10):
+        await reading.wait()
+        await desk.api.aclose()
+    ended = await desk.ended()
+    assert (ended["stopped"], ended["discarded"]) == (
+        "this instance of the console shuts down",
+        False,
+    )
 
 
 async def test_discard_of_a_lost_body_says_so(desk: Desk) -> None:

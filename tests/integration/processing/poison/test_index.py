@@ -19,11 +19,12 @@ from redis.asyncio import Redis
 
 from local.services.child import REPOSITORY
 from local.services.ports import free_port
-from processing.poison.queue import Received, browse_copies
+from processing.poison.queue import Received
 from processing.redrive.run_store import RunningRedrive
 from processing.wiring import Wiring
 from tests.support.local.functions_host import clean_environment
 from tests.support.patience import STORE_SECONDS
+from tests.support.processing.browsing import browse_copies
 from tests.support.processing.two_apps import LARGE, App, two_apps
 
 

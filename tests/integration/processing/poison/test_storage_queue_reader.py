@@ -15,11 +15,12 @@ from azure.storage.queue.aio import QueueClient
 from processing.poison.claim_checks import with_body
 from processing.poison.index.entry import IndexEntry
 from processing.poison.message import INLINE_BYTES
-from processing.poison.queue import HOST, PoisonReader, Received, Refusal, browse
+from processing.poison.queue import HOST, PoisonReader, Received, Refusal
 from processing.poison.storage_queue import StoragePoisonReader
 from processing.poison.two_accounts import PoisonReaderOfTwo
 from tests.integration.processing.poison.test_storage_queue import Rig, poisoned
 from tests.integration.processing.poison.test_storage_queue import rig as rig  # noqa: PLC0414 - a fixture
+from tests.support.processing.browsing import browse
 from tests.support.processing.events import event
 
 

@@ -27,9 +27,10 @@ from processing.parking.event import ParkedEvent, position_of
 from processing.parking.marks import drop_mark
 from processing.partitions.checkpoints import Checkpoint
 from processing.poison.claim_checks import BodyState, states
-from processing.poison.queue import Received, browse
+from processing.poison.queue import Received
 from processing.wiring import Wiring
 from tests.integration.processing.poison.test_storage_queue import poisoned
+from tests.support.processing.browsing import browse
 
 HANDLED: list[int] = []
 BROKEN: set[int] = set()

@@ -10,8 +10,9 @@ from processing.errors import StorageUnavailableError
 from processing.handlers.retry import Failure, FailureKind
 from processing.poison.memory import MemoryPoisonQueue, MemoryPoisonReader
 from processing.poison.message import PoisonMessage
-from processing.poison.queue import HOST, Received, Refusal, browse
+from processing.poison.queue import HOST, Received, Refusal
 from processing.poison.two_accounts import PoisonReaderOfTwo
+from tests.support.processing.browsing import browse
 from tests.support.processing.events import event
 
 

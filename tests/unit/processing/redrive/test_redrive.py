@@ -12,10 +12,11 @@ from processing.event import Event
 from processing.parking.store import EntryKind
 from processing.poison.memory import MemoryPoisonReader
 from processing.poison.message import PoisonMessage
-from processing.poison.queue import Received, browse
+from processing.poison.queue import Received
 from processing.redrive.held_messages import HeldMessages
 from processing.redrive.redrive import Redrive
 from processing.redrive.selection import Selection
+from tests.support.processing.browsing import browse
 from tests.support.processing.events import IDENTITY, SOURCE, batch, event
 from tests.support.processing.parking_rig import Rig, keyed, of_key, open_rig, turns
 

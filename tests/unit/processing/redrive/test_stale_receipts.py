@@ -11,10 +11,11 @@ from processing.event import Event
 from processing.poison.index.entry import IndexEntry
 from processing.poison.index.memory import MemoryPoisonIndex
 from processing.poison.memory import MemoryPoisonReader
-from processing.poison.queue import Received, Refusal, browse
+from processing.poison.queue import Received, Refusal
 from processing.redrive import held_messages
 from processing.redrive.indexed_reader import IndexedReader
 from processing.redrive.selection import Selection
+from tests.support.processing.browsing import browse
 from tests.support.processing.events import IDENTITY, event
 from tests.unit.processing.redrive.test_windows import (
     WINDOW,
