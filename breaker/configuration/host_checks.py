@@ -18,8 +18,12 @@ FIRST_BUNDLE = (4, 28, 0)
 
 _FREQUENCY = "extensions.eventHubs.batchCheckpointFrequency"
 _BUNDLE = "extensionBundle.version"
-_NAMES_OF_HOST = ("EVENT_HUB_NAME", "EVENT_HUB_CONSUMER_GROUP")
-_CONNECTIONS_OF_HOST = ("EventHubConnection", "AzureWebJobsStorage")
+_OF_HOST = re.compile(
+    r"EVENT_HUB_NAME|EVENT_HUB_CONSUMER_GROUP|AzureFunctionsJobHost(?:__|:).+"
+    r"|(?:EventHubConnection|AzureWebJobsStorage)(?:(?:__|:).+)?",
+    re.IGNORECASE,
+)
+_CONNECTIONS_OF_HOST = frozenset({"eventhubconnection", "azurewebjobsstorage"})
 _RANGE = re.compile(r"\s*[\[(]?\s*(\d+)(?:\.(\d+|\*))?(?:\.(\d+|\*))?\s*(?:[,\])].*)?")
 
 
@@ -44,15 +48,14 @@ def check_host_json(settings: Mapping[str, str]) -> None:
 def padded_for_host(settings: Mapping[str, str]) -> Iterator[str]:
     """Yield the names of the settings that the Functions host reads with their blanks or quotes.
 
-    The app ignores both. Azure's host takes them as parts of the name of the hub or the consumer
-    group, and takes quotes as parts of a connection string.
+    The app ignores both. Azure's host takes both as parts of a value; around a connection string it
+    ignores blanks, too.
     """
-    for name in _NAMES_OF_HOST:
-        if (text := settings.get(name, "")) != bare(text):
-            yield name
-    for name in _CONNECTIONS_OF_HOST:
-        if (text := settings.get(name, "").strip()) != bare(text):
-            yield name
+    for name, text in settings.items():
+        if _OF_HOST.fullmatch(name):
+            is_connection = name.lower() in _CONNECTIONS_OF_HOST
+            if (text.strip() if is_connection else text) != bare(text):
+                yield name
 
 
 def delivery_problems(host: HostJson, source: str) -> Iterator[str]:

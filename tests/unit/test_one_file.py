@@ -49,6 +49,16 @@ VALUES = {
 }
 
 
+OF_THE_HOST = {
+    "EventHubConnection__fullyQualifiedNamespace": "h.servicebus.windows.net",
+    "EventHubConnection__credential": "managedidentity",
+    "AzureWebJobsStorage__accountName": "data",
+    "AzureWebJobsStorage:clientId": "7d9f0a52-0a1b-4c5d-8e6f-0123456789ab",
+    "AzureFunctionsJobHost__extensions__eventHubs__batchCheckpointFrequency": "1",
+}
+"""Further settings of Azure's host."""
+
+
 @dataclass
 class Answers:
     """Values that the programs read in a file, by their names."""
@@ -271,15 +281,46 @@ def test_broken_file_is_refused_alike(file: Path, text: str, says: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["EVENT_HUB_NAME", "EVENT_HUB_CONSUMER_GROUP", "EventHubConnection"]
+    "name",
+    [
+        *("EVENT_HUB_NAME", "EVENT_HUB_CONSUMER_GROUP", "Event_Hub_Name"),
+        *("EventHubConnection", "EVENTHUBCONNECTION", "AzureWebJobsStorage"),
+        "EventHubConnection__fullyQualifiedNamespace",
+        "eventhubconnection__credential",
+        "AzureWebJobsStorage__accountName",
+        "AzureWebJobsStorage:clientId",
+        "AZUREFUNCTIONSJOBHOST__extensions__eventHubs__batchCheckpointFrequency",
+    ],
 )
 def test_app_warns_of_a_padded_value_that_azures_host_reads(
-    file: Path, caplog: pytest.LogCaptureFixture, name: str
+    caplog: pytest.LogCaptureFixture, name: str
 ) -> None:
-    """Azure's host takes the quotes as a part of the name, and receives nothing."""
+    """Azure's host takes the quotes as a part of the value, and receives nothing.
+
+    The host reads names without regard to capitals, and `__` as `:`.
+    """
     caplog.set_level(logging.WARNING)
-    Application(VALUES).check()
+    others = {each: VALUES[each] for each in VALUES if each.lower() != name.lower()}
+    value = {each.lower(): text for each, text in {**OF_THE_HOST, **VALUES}.items()}[name.lower()]
+    Application({**others, name: value}).check()
     assert not caplog.messages
-    Application(VALUES | {name: f'"{VALUES[name]}"'}).check()
+    Application({**others, name: f'"{value}"'}).check()
     (line,) = caplog.messages
     assert line.startswith(f"The app setting {name} has blanks or quotes around its value")
+
+
+def test_app_does_not_warn_of_blanks_that_the_host_ignores(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Nor of values that only the app reads."""
+    caplog.set_level(logging.WARNING)
+    Application(
+        {
+            **VALUES,
+            "AzureWebJobsStorage": f" {STORAGE}\n",
+            "EventHubConnection": f" {HUB}",
+            "POISON_QUEUE": '"bad-events"',
+            "EventHubConnectionOfAnotherApp": '"x"',
+        }
+    ).check()
+    assert not caplog.messages
