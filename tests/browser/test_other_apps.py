@@ -26,6 +26,9 @@ async def empty_queue(wiring: Wiring) -> None:
     while some := await reader.receive():
         for each in some:
             await reader.remove(each)
+    index = wiring.poison_index()
+    while entries := (await index.page()).entries:
+        await index.remove(entry.name for entry in entries)
 
 
 @asynccontextmanager
