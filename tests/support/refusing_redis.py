@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -24,7 +25,7 @@ class Refusing:
     def __init__(self, server: Server) -> None:
         self.url = server.url.replace("redis://", f"redis://{_USER}:secret@")
         self.admin = redis.Redis(port=server.port)
-        self._directory = server.directory
+        self._server = server
 
     def reset(self, *, keep: bool = False) -> None:
         """Take all writes again; forget all data, or keep it."""
@@ -57,9 +58,18 @@ class Refusing:
                 self.admin.config_set("rdbcompression", "no")
                 self._save_fails()
 
+    @contextmanager
+    def stopped(self) -> Iterator[None]:
+        """Let the server answer nothing for a while; it keeps its connections."""
+        self._server.send(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self._server.send(signal.SIGCONT)
+
     def _save_fails(self) -> None:
         """Let a snapshot fail, because a directory has the name of its file."""
-        blocked = self._directory / str(self.admin.config_get("dbfilename")["dbfilename"])
+        blocked = self._server.directory / str(self.admin.config_get("dbfilename")["dbfilename"])
         with suppress(FileExistsError):
             blocked.mkdir()
         while self.admin.info("persistence")["rdb_last_bgsave_status"] != "err":

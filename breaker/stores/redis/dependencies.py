@@ -17,7 +17,7 @@ from breaker.state import Change, Circuit, Rules
 from breaker.stores import replies
 from breaker.stores.dependencies import KEPT_SECONDS, UNUSED_SECONDS, FindRules
 from breaker.stores.redis.client import Client
-from breaker.stores.redis.refusals import shown
+from breaker.stores.redis.refusals import refusal_of
 from breaker.stores.redis.runner import Argument, ScriptRunner, rule_arguments
 from breaker.stores.redis.store import (
     RedisCircuitStore,
@@ -161,7 +161,8 @@ class RedisDependencyStore:
             if request.reply.done():
                 continue
             if refused and isinstance(request, _Registration) and request.used:
-                request.reply.set_exception(WritesRefusedError(shown(replies.text(refused))[0]))
+                why = str(refusal_of(replies.text(refused)))
+                request.reply.set_exception(WritesRefusedError(why))
             else:
                 request.reply.set_result(answer)
 

@@ -154,8 +154,7 @@ class _Patience(Link):
         except (ResponseError, BusyLoadingError) as error:
             refusal = refusal_in(error)
             if refusal is not None and refusal.is_of_the_node:
-                self.mark_for_reconnect()  # type: ignore[no-untyped-call]
-                await self.links.drop()
+                await self.links.drop()  # marks this connection, too
             raise
         except BaseException as error:
             if disconnect_on_error:

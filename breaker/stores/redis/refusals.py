@@ -44,7 +44,7 @@ class Refusal:
     """An answer of a server that takes no writes.
 
     Attributes:
-        code: the first word of Redis's error.
+        code: the first word of Redis's error; empty for an error that this module does not know.
         detail: the rest of the error.
     """
 
@@ -55,11 +55,19 @@ class Refusal:
     def is_of_the_node(self) -> bool:
         """Return whether another node behind the same address may take the write.
 
-        An ACL holds for open connections at once, so a new connection changes nothing.
+        An ACL holds for open connections at once, so a new connection changes nothing. A full
+        server is no other server, and its replica has the same data.
         """
-        return self.code != "NOPERM"
+        return self.code not in {"NOPERM", "OOM"}
+
+    @property
+    def is_full(self) -> bool:
+        """Return whether the server only has no memory left."""
+        return self.code == "OOM"
 
     def __str__(self) -> str:
+        if not self.code:
+            return f"Redis answers but takes no writes: {self.detail}"
         return f"Redis answers but takes no writes: {self.code} {self.detail}; {_TODO[self.code]}"
 
 
@@ -71,26 +79,15 @@ def refusal_in(error: BaseException) -> Refusal | None:
     return _refusal(str(error), status if isinstance(status, str) else "")
 
 
-def refusal_in_text(text: str) -> Refusal | None:
-    """Return the refusal in an error that a script has caught, or None."""
-    return _refusal(text.removeprefix("ERR "), "")
+def refusal_of(text: str) -> Refusal:
+    """Return the refusal that a script has caught as an error of its write."""
+    return _refusal(text.removeprefix("ERR "), "") or Refusal("", text)
 
 
 def explained(error: BaseException) -> str:
     """Return an error of redis-py as a text for an operator, who learns of a refusal what to do."""
     refusal = refusal_in(error)
     return str(refusal or f"{type(error).__name__}: {str(error) or 'no answer in time'}")
-
-
-def shown(error: str) -> tuple[str, bool]:
-    """Return the text for an operator about a refused write, and whether only memory is missing.
-
-    Args:
-        error: the error that a script has caught.
-    """
-    if (found := refusal_in_text(error)) is None:
-        return f"Redis answers but takes no writes: {error}", False
-    return str(found), found.code == "OOM"
 
 
 def _refusal(text: str, code: str) -> Refusal | None:

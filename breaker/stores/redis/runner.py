@@ -98,7 +98,7 @@ class ScriptRunner:
             if self._pool is not None:
                 head = self._head(script, keys, len(arguments))
                 parts = (head, _packed(now), self._packed_rules, *map(_packed, arguments))
-                connection = self._kept.pop() if self._kept else await self._connect(self._pool)
+                connection = await self._take(self._pool)
                 try:
                     return await self._send_packed(self._pool, connection, b"".join(parts))
                 except (BrokenConnectionError, NoScriptError):
@@ -152,6 +152,16 @@ class ScriptRunner:
             connection = self._kept.pop()
             with contextlib.suppress(*FAILURES):
                 await self._pool.release(connection)
+
+    async def _take(self, pool: ConnectionPool) -> AbstractConnection:
+        """Return a kept connection or one of the pool, which is connected within the timeout."""
+        if self._kept:
+            connection = self._kept.pop()
+            if connection.is_connected:
+                return connection
+            # `Links.drop` has closed it. Sending would connect it within the client's own timeout.
+            await pool.release(connection)
+        return await self._connect(pool)
 
     async def _connect(self, pool: ConnectionPool) -> AbstractConnection:
         login = pool.connection_kwargs.get("credential_provider")

@@ -18,7 +18,7 @@ from breaker.state import Change, Circuit, HistoryEntry, Permit, Rules
 from breaker.stores import replies
 from breaker.stores.base import CALLBACK_LIMIT, Admission, Callback, Registration
 from breaker.stores.redis.client import Client, connect
-from breaker.stores.redis.refusals import shown
+from breaker.stores.redis.refusals import refusal_of
 from breaker.stores.redis.runner import FAILURES, Argument, ScriptRunner
 from breaker.stores.redis.subscription import messages
 
@@ -307,9 +307,10 @@ class RedisCircuitStore:
         change = replies.change(self._name, rules, reply)
         if not change.refused:
             return change
-        await self._runner.drop_connections()
-        refused, is_full = shown(change.refused)
-        return replace(change, refused=refused, is_full=is_full)
+        refusal = refusal_of(change.refused)
+        if refusal.is_of_the_node:
+            await self._runner.drop_connections()
+        return replace(change, refused=str(refusal), is_full=refusal.is_full)
 
     async def _change(self, script: str, rules: Rules, *arguments: Argument) -> Change:
         now = None if self._now_us is None else self._now_us()

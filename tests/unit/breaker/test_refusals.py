@@ -6,7 +6,7 @@ import pytest
 from redis._parsers.base import BaseParser
 from redis.exceptions import ConnectionError as BrokenConnectionError
 
-from breaker.stores.redis.refusals import Refusal, refusal_in, refusal_in_text
+from breaker.stores.redis.refusals import Refusal, refusal_in, refusal_of
 
 _OLD = "ERR Error running script (call to f_8b42): @user_script:1: @user_script: 1: -"
 _NEW = " script: 8b42, on @user_script:1."
@@ -54,7 +54,7 @@ def test_other_refusals(text: str, code: str) -> None:
 @pytest.mark.parametrize("code", ["", "ERR ", "@user_script: 1: -"])
 def test_error_that_a_script_has_caught(code: str) -> None:
     """`redis.pcall` gives the text with or without its place."""
-    found = refusal_in_text(f"{code}{_READONLY}\r\n")
+    found = refusal_of(f"{code}{_READONLY}\r\n")
     assert found == Refusal("READONLY", "You can't write against a read only replica")
 
 
@@ -74,7 +74,8 @@ def test_other_errors_are_no_refusals(error: Exception) -> None:
     assert refusal_in(error) is None
 
 
-def test_only_an_acl_is_the_same_on_each_node() -> None:
-    """A new connection may lead to another node, but not to other rights."""
+def test_rights_and_memory_are_the_same_on_each_node() -> None:
+    """A new connection may lead to another node, but not to other rights or less data."""
     assert not Refusal("NOPERM", "").is_of_the_node
+    assert not Refusal("OOM", "").is_of_the_node
     assert Refusal("MISCONF", "").is_of_the_node
