@@ -5,18 +5,18 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, suppress
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, contextmanager, suppress
 
 from processing.errors import StorageUnavailableError
-from processing.identity import Identity, Source
+from processing.identity import Identity
 from processing.parking.store import ParkingStore
 from processing.poison.message import PoisonMessage
 from processing.poison.other_apps import is_own
 from processing.poison.queue import Hold, PoisonReader, Received
 from processing.poison.side_by_side import AT_ONCE, side_by_side
 from processing.redrive.indexed_reader import IndexedReader
+from processing.redrive.left_message import LeftMessage, left_message
 from processing.redrive.renewal import renewed
 from processing.redrive.stopping import Stopping
 
@@ -28,26 +28,8 @@ READ_SECONDS = 0.5
 """Longest time that a stop waits for pages that are being received."""
 RETURN_SECONDS = 1.0
 """Longest time in which messages are put back after a stop; then their holds expire."""
-RENEWED_SHARE = 0.6
-"""A hold of which less than this share is left is renewed."""
-
-
-@dataclass(slots=True, eq=False)
-class LeftMessage:
-    """A message that the redrive does not try, or not again; see `Received`.
-
-    Attributes:
-        verdict: the partition and the verdict of a parked event's message, else None; the message
-            is stale if the event has been replayed with its key.
-    """
-
-    name: str
-    receipt: str
-    where: str
-    held_until: float
-    verdict: tuple[Source, str] | None = None
-    gone: bool = False
-    lock: asyncio.Lock = field(default_factory=asyncio.Lock, repr=False)
+RENEWED_SHARE = 0.7
+"""A hold of which less than this share is left is renewed; a renewal may fail once."""
 
 
 class HeldMessages:
@@ -81,12 +63,14 @@ class HeldMessages:
         self._held: dict[str, Received] = {}
         self._left: dict[str, LeftMessage] = {}
         self._postponed: dict[str, LeftMessage] = {}
-        self._others: dict[str, LeftMessage] = {}  # not selected
+        self._others: dict[str, LeftMessage] = {}  # not selected, and held now
+        self._names_of_others: set[str] = set()
+        self._in_flight: set[str] = set()
         self._empty = False
         self._returned = 0  # known messages in a row that were received again
 
     async def _put_back_others(self) -> None:
-        """Put the messages back that the redrive will not try, except those that it has tried."""
+        """Put the messages back that the redrive will not try; their names are kept."""
         others, self._others = self._others, {}
 
         async def one(each: LeftMessage) -> None:
@@ -105,8 +89,8 @@ class HeldMessages:
         return name in self._reader.removed or any(name in each for each in self._groups)
 
     @property
-    def _groups(self) -> Sequence[Mapping[str, Hold]]:
-        return self._held, self._left, self._postponed, self._others
+    def _groups(self) -> Sequence[Collection[str]]:
+        return self._held, self._left, self._postponed, self._names_of_others
 
     async def missing(self) -> int:
         """Return how many messages of the queue were not received, after the whole queue was read.
@@ -122,7 +106,7 @@ class HeldMessages:
     async def collect(
         self, matches: Callable[[PoisonMessage], bool], most: int | None = None
     ) -> bool:
-        """Hold the app's selected messages, and put all others back once the queue is read.
+        """Hold the app's selected messages, and put all others back after the reading.
 
         Args:
             matches: returns whether a message is selected.
@@ -139,12 +123,14 @@ class HeldMessages:
         try:
             if await self._stopping.ended(reading, READ_SECONDS):
                 await reading
-        except BaseException:
+        except BaseException as error:
+            if isinstance(error, asyncio.CancelledError):
+                self._stopping.stop("interrupted", hurried=True)
             await _cancel(reading)
             await self.put_back()
             raise
         await _cancel(reading)
-        if self._empty:
+        if not self._stopping:
             await self._put_back_others()
         return not self._empty
 
@@ -180,15 +166,20 @@ class HeldMessages:
 
     def _add(self, each: Received, matches: Callable[[PoisonMessage], bool]) -> None:
         name = each.name
-        known = next((group[name] for group in self._groups if name in group), None)
+        holds: list[Mapping[str, Hold]] = [self._held, self._left, self._postponed, self._others]
+        known = next((group[name] for group in holds if name in group), None)
         if known is not None:  # the hold had expired
             self._returned += 1
             known.receipt, known.held_until, known.gone = each.receipt, each.held_until, False
             return
+        if name in self._names_of_others:  # it was put back
+            self._returned += 1
+            self._others[name] = left_message(each)
+            return
         self._returned = 0
         selected, own = matches(each.message), is_own(each.message, self._own)
         if name in self._reader.lost:  # its event was replayed
-            self._left[name] = _left(each)
+            self._left[name] = left_message(each)
             return
         if selected and own:
             self._held[name] = each
@@ -196,7 +187,8 @@ class HeldMessages:
         if selected:
             self.of_others[each.message.source.identity.app] += 1
             self.other = self.other or each.message
-        self._others[name] = _left(each)
+        self._others[name] = left_message(each)
+        self._names_of_others.add(name)
 
     def hold(self, taken: Received) -> None:
         """Hold a message that was taken."""
@@ -207,13 +199,13 @@ class HeldMessages:
         for each in tried:
             self._held.pop(each.name, None)
             if not each.gone:
-                self._left[each.name] = _left(each)
+                self._left[each.name] = left_message(each)
 
     def postpone(self, received: Iterable[Received]) -> None:
         """Keep held messages without their bodies until `return_postponed`."""
         for each in received:
             if self._held.pop(each.name, None) is not None and not each.gone:
-                self._postponed[each.name] = _left(each)
+                self._postponed[each.name] = left_message(each)
 
     async def return_postponed(self) -> None:
         """Put postponed messages back, and forget them, so that they are received as new ones."""
@@ -229,6 +221,16 @@ class HeldMessages:
     def renewed(self) -> AbstractAsyncContextManager[None]:
         """Renew the visibility timeouts of the held messages during the block."""
         return renewed(self._renew, self._reader.hold_seconds)
+
+    @contextmanager
+    def in_flight(self, received: Sequence[Received]) -> Iterator[None]:
+        """Renew the holds of these messages also after a stop, until the block ends."""
+        names = {each.name for each in received}
+        self._in_flight |= names
+        try:
+            yield
+        finally:
+            self._in_flight -= names
 
     async def put_back(self) -> None:
         """End the visibility timeouts, so that other readers receive the messages."""
@@ -275,12 +277,14 @@ class HeldMessages:
 
     async def _renew(self) -> bool:
         async def one(each: Received) -> None:
+            if self._stopping and each.name not in self._in_flight:
+                return  # it is put back in a moment
             with suppress(StorageUnavailableError):  # the next round retries
                 await self._reader.renew(each)
 
         needed = self._reader.hold_seconds * RENEWED_SHARE
         short = [each for each in self.received if not each.is_held_for(needed)]
-        await side_by_side(short, one, goes_on=lambda: not self._stopping)
+        await side_by_side(short, one)
         return True
 
     async def _is_stale(self, left: LeftMessage) -> bool:
@@ -288,12 +292,6 @@ class HeldMessages:
 
     def _may_clear_up(self) -> bool:
         return self._stopping.may_clear_up(RETURN_SECONDS)
-
-
-def _left(each: Received) -> LeftMessage:
-    message = each.message
-    verdict = (message.source, message.verdict) if message.parked else None
-    return LeftMessage(each.name, each.receipt, each.where, each.held_until, verdict)
 
 
 async def _cancel(task: asyncio.Task[None]) -> None:

@@ -77,7 +77,9 @@ class KeyReplay:
             if self._messages.follow:
                 return True  # the list waits for them
             replay = ListReplay(self._run, self._place, self._lease, self._in_list, self._counts)
-            return await replay.run()
+            listed = [each for copies in self._in_list.values() for each in copies]
+            with self._messages.held.in_flight(listed):
+                return await replay.run()
 
     async def _replay_loose(self, page: Sequence[Received]) -> bool:
         """Replay messages that are in no list, because their key continued without them.
@@ -99,8 +101,11 @@ class KeyReplay:
             if message.parked and await self._store.is_stale(self._place[0], message.verdict):
                 await self._attempts.remove(copies)
                 self._counts.count(stale=len(copies))
-            elif (held := await self._renewed(copies)) and not await self._replay_message(held):
-                return False
+            elif held := await self._renewed(copies):
+                with self._messages.held.in_flight(held):
+                    goes_on = await self._replay_message(held)
+                if not goes_on:
+                    return False
             self._messages.held.leave(copies)
         return True
 

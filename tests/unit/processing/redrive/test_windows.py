@@ -6,11 +6,13 @@ import asyncio
 import logging
 import random
 from collections.abc import Collection
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from processing.event import Event
+from processing.identity import Identity, Source
 from processing.poison.index.entry import IndexEntry
 from processing.poison.index.memory import MemoryPoisonIndex
 from processing.poison.memory import MemoryPoisonQueue, MemoryPoisonReader
@@ -20,11 +22,12 @@ from processing.redrive.redrive import Redrive
 from processing.redrive.run_store import MemoryRunStore, RunningRedrive
 from processing.redrive.runs import RedriveRuns
 from processing.redrive.selection import Selection
-from tests.support.processing.events import IDENTITY, event
+from tests.support.processing.events import IDENTITY, SOURCE, event
 from tests.support.processing.index_entries import compared_with
 from tests.unit.processing.redrive.lists import Lists
 
 WINDOW = 64
+OTHER = Identity("ns.example.net", "events", "other")
 
 
 class WatchedReader(MemoryPoisonReader):
@@ -397,3 +400,93 @@ async def test_plan_of_a_large_queue_holds_no_message() -> None:
     plan = await site.paged().plan(Selection(key="key-3"))
     assert [message.sequence_number for message in plan.messages] == list(range(3, 200, 10))
     assert (plan.events, site.watched.receives, site.queue.holds) == (20, 0, {})
+
+
+async def test_holds_of_events_in_flight_are_renewed_after_a_stop() -> None:
+    """The others are about to be put back."""
+    site = Site()
+    await site.fill(*(event(number, f"key-{number}") for number in range(3)))
+    renewed: set[str] = set()
+    in_time = asyncio.Event()
+
+    class Renewing(WatchedReader):
+        hold_seconds = 0.3
+
+        async def renew(self, held: Any) -> None:
+            await super().renew(held)
+            if redrive_stopped:
+                renewed.add(held.name)
+                in_time.set()
+
+    site.reader = site.watched = Renewing(site.queue)
+    redrive = site.paged(most_keys=1)
+    redrive_stopped = False
+
+    async def stop(_each: Event) -> None:
+        nonlocal redrive_stopped
+        redrive.stop()
+        redrive_stopped = True
+        await asyncio.wait_for(in_time.wait(), 10)
+
+    site.before = stop
+    names = {each.sequence_number: site.queue.name_of(each) for each in site.queue.messages}
+    assert (await redrive.run()).replayed == 1
+    assert renewed == {names[number] for number in site.handled}
+
+
+async def test_other_apps_messages_are_hidden_only_while_a_window_is_read() -> None:
+    """They come back at each reading, and are counted once."""
+    site = Site()
+    theirs = replace(event(1, "x"), source=Source(OTHER, "0"))
+    await site.fill(*(event(number, f"key-{number}") for number in range(100)))
+    for number in range(5):
+        await site.poison(replace(theirs, sequence_number=number))
+    site.queue.messages = site.queue.messages[-5:] + site.queue.messages[:-5]
+    token = await site.index.begin()
+    assert token is not None
+    own = [each for each in site.queue.messages if each.source == SOURCE]
+    await site.index.put([site.queue.entry_of(each) for each in own])
+    await site.index.end(token, of_others={OTHER.app: 5})
+    hidden: set[int] = set()
+
+    async def look(_each: Event) -> None:
+        hidden.add(
+            sum(
+                site.queue.name_of(each) in site.queue.holds
+                for each in site.queue.messages
+                if each.source.identity == OTHER
+            )
+        )
+
+    site.before = look
+    summary = await site.paged().run()
+    assert (summary.replayed, summary.other_apps) == (100, {OTHER.app: 5})
+    assert hidden == {0}
+    assert summary.complete
+
+
+async def test_cancelled_plan_does_not_wait_until_all_messages_are_put_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Their holds expire."""
+    monkeypatch.setattr(held_messages, "RETURN_SECONDS", 0.1)
+    site = Site()
+    for number in range(64):
+        await site.poison(event(number, "a"))  # not in the index, so the queue is received
+    reads = asyncio.Event()
+
+    class Stuck(WatchedReader):
+        async def receive(self) -> list[Received]:
+            if self.receives:
+                reads.set()
+                await asyncio.Event().wait()
+            return await super().receive()
+
+        async def put_back(self, held: Any) -> None:
+            await asyncio.Event().wait()
+
+    plan = asyncio.create_task(site.paged(reader=Stuck(site.queue), window=8).plan(Selection()))
+    await asyncio.wait_for(reads.wait(), 10)
+    plan.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asyncio.wait_for(plan, 10)
