@@ -61,7 +61,9 @@ class Sessions:
     def make(self, operator: str) -> str:
         """Return a new cookie's value."""
         claims = {"by": operator, "until": self._clock() + SECONDS, "id": secrets.token_hex(8)}
-        payload = base64.urlsafe_b64encode(json.dumps(claims).encode()).decode().rstrip("=")
+        # A name of 64 rare characters, escaped, would be too long for a cookie.
+        text = json.dumps(claims, ensure_ascii=False).encode()
+        payload = base64.urlsafe_b64encode(text).decode().rstrip("=")
         return f"{payload}.{self._sign('cookie', payload)}"
 
     def read(self, cookie: str) -> Session | None:

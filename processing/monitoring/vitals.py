@@ -21,6 +21,9 @@ SAMPLES_PER_SECOND = 4
 IDLE_SECONDS = 5
 POWERS = 48
 """Number of latency buckets; bucket k counts calls from 2^(k-1) to less than 2^k microseconds."""
+_BUCKETS = frozenset(map(str, range(POWERS)))
+_MOST = 2**53
+"""Above this no float is exact, and no count of a second comes near."""
 
 
 def vitals_key(circuit: str) -> str:
@@ -51,14 +54,19 @@ class VitalsEntry:
 
 
 def readable_numbers(record: Any) -> dict[str, Any]:
-    """Return the numbers of a record, and its problem; values of another type are left out.
+    """Return the numbers of a record, and its problem; other values are left out.
 
-    An instance of another version may write other values.
+    An instance of another version may write other values. What cannot be counted is no number
+    here: NaN, infinity, numbers below 0 or above 2^53, and buckets that do not exist.
     """
     if not isinstance(record, dict):
         return {}
     found: dict[str, Any] = {
-        name: value for name, value in record.items() if isinstance(value, int | float)
+        name: value
+        for name, value in record.items()
+        if name not in {"problem", "latency"}
+        and isinstance(value, int | float)
+        and 0 <= value <= _MOST  # NaN is not
     }
     if isinstance(record.get("problem"), str):
         found["problem"] = record["problem"]
@@ -66,7 +74,7 @@ def readable_numbers(record: Any) -> dict[str, Any]:
         found["latency"] = {
             power: count
             for power, count in latency.items()
-            if power.isdecimal() and isinstance(count, int)
+            if power in _BUCKETS and isinstance(count, int) and 0 <= count <= _MOST
         }
     return found
 

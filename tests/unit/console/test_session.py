@@ -33,6 +33,14 @@ def test_any_instance_reads_a_cookie() -> None:
     assert session.csrf not in cookie
 
 
+@pytest.mark.parametrize("letter", ["\U00020bb7", "ü", '"', "\\"])
+def test_longest_name_has_a_session(letter: str) -> None:
+    """A rare character of a Japanese name takes four bytes."""
+    session = Sessions(TOKEN).read(Sessions(TOKEN).make(letter * 64))
+    assert session is not None
+    assert session.operator == letter * 64
+
+
 def test_session_ends_after_12_hours_or_with_a_new_token() -> None:
     """A session ends after 12 hours, or when the token changes."""
     clock = Clock()

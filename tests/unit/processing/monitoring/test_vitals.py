@@ -9,11 +9,19 @@ from typing import Any
 import pytest
 
 from breaker.stores.redis import connect
+from console.reader.vitals import merge
 from processing.errors import StorageUnavailableError
 from processing.event import Event
 from processing.monitoring.redis_vitals import RECORDS, RedisVitals
 from processing.monitoring.telemetry import Telemetry
-from processing.monitoring.vitals import SAMPLES_PER_SECOND, Vitals, vitals_key, write_vitals
+from processing.monitoring.vitals import (
+    SAMPLES_PER_SECOND,
+    Vitals,
+    VitalsEntry,
+    readable_numbers,
+    vitals_key,
+    write_vitals,
+)
 from tests.support.processing.events import SOURCE
 
 
@@ -50,6 +58,29 @@ def test_durations_are_counted_by_powers_of_two() -> None:
     for seconds in (0.0, 0.000_001, 0.001, 1.0, 3_600.0, 100_000.0):
         vitals.record_call(seconds, False)
     assert vitals.drain()["latency"] == {"0": 1, "1": 1, "10": 1, "20": 1, "32": 1, "37": 1}
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        '{"handled": NaN, "failures": Infinity, "holding": -Infinity, "parked": -1}',
+        '{"latency": {"99999": 1, "-1": 1, "48": 1, "x": 1, "٣": 1, "10": 1.5, "11": -1}}',
+        '{"handled": 1e999, "poisoned": 1' + "0" * 400 + "}",
+        '{"latency": {"' + "9" * 5_000 + '": 1, "10": 1' + "0" * 400 + "}}",
+        '{"problem": 1, "latency": 5}',
+        "[]",
+    ],
+)
+def test_numbers_that_the_console_cannot_add_are_left_out(record: str) -> None:
+    numbers = readable_numbers(json.loads(record))
+    assert not any(numbers.values()), numbers
+    row = merge([VitalsEntry("1-0", "a", numbers)], seconds=1.0, instances=1, holding=[])
+    assert (row["handled"], row["p99_ms"]) == (0, None)
+
+
+def test_numbers_of_a_record_are_read() -> None:
+    numbers = {"handled": 3, "holding": 0.5, "latency": {"0": 1, "47": 2}, "problem": "p"}
+    assert readable_numbers(numbers | {"new": "text"}) == numbers
 
 
 class Seconds:
