@@ -85,9 +85,17 @@ class Catalogue:
             self._comparing.add_done_callback(self._note)
         if self._comparing is not None:
             await asyncio.wait({self._comparing}, timeout=WAIT_SECONDS)
-        state = await translate_errors(storage.index.state())
+        state = await self.state()
         count = None if self._compared is None else self._compared.count
         return Known(state, count, self._problem)
+
+    async def state(self) -> IndexState:
+        """Return what the index knows, without a look at the queue.
+
+        Raises:
+            OperationsError: the index does not answer.
+        """
+        return await translate_errors((await self._storage()).index.state())
 
     async def search(self, text: str, cause: Cause | None, after: str | None, most: int) -> Page:
         """Return messages, oldest first; see `processing.poison.index.search`.

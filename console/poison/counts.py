@@ -15,7 +15,8 @@ class PoisonCounts:
     """Counts of a queue that several apps may use.
 
     Peeking shows the first 32 messages. If the queue is longer, the latest comparison of the index
-    with the queue has counted the messages of other apps.
+    with the queue has counted the messages of other apps. A comparison begins only if one of the
+    first messages belongs to another app.
 
     Args:
         catalogue: the messages of the queue.
@@ -31,11 +32,14 @@ class PoisonCounts:
         """
         if count is None:
             return None, None
-        if count.is_whole or not count.of_others:
+        if count.is_whole:
             return count.own, count.of_others
         of_others = count.of_others
         try:
-            state = (await self._catalogue.known()).state
+            if of_others:
+                state = (await self._catalogue.known()).state
+            else:
+                state = await self._catalogue.state()
         except OperationsError:
             pass  # the number among the first messages is a lower bound
         else:

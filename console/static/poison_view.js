@@ -95,7 +95,7 @@ export function showPoison({ model, api, actions, dialog }) {
     causes.show(found);
     const searched = Boolean(query.value.trim() || causes.chosen.error !== null);
     pager.show({ shown: shown.length, total: searched ? null : queue.total, after, note: noteOf(queue) });
-    setText(empty, shown.length ? "" : emptyText(query.value.trim(), queue, after));
+    setText(empty, shown.length ? "" : emptyText(query.value.trim(), causes.chosen.error !== null, queue, after));
     setAttribute(all, "disabled", !queue.total && !model.operatorKeys);
   }
 
@@ -159,10 +159,11 @@ function nameOf(message) {
   return `event ${message.partition}/${message.sequence_number}${key}`;
 }
 
-function emptyText(query, queue, after) {
+function emptyText(query, ofCause, queue, after) {
   if (queue.comparing !== null) return `The console reads the queue: ${plural(queue.comparing, "message")} so far.`;
   if (after) return "Nothing found so far. Show the next page to search on.";
-  return query || queue.total ? `No poison event contains “${query}”.` : "The poison queue is empty.";
+  if (query) return `No poison event${ofCause ? " of this cause" : ""} contains “${query}”.`;
+  return ofCause ? "No poison event has this cause any more." : "The poison queue is empty.";
 }
 
 /** Return what the list does not show: messages of others, and the time of the last comparison. */

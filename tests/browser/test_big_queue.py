@@ -44,7 +44,7 @@ async def remove_all(wiring: Wiring) -> None:
 
 
 @asynccontextmanager
-async def big_queue(site: Site, run: str) -> AsyncIterator[None]:
+async def big_queue(site: Site, run: str) -> AsyncIterator[Wiring]:
     """Fill the queue with messages of two causes; empty the queue at the end."""
     async with AsyncExitStack() as opened:
         wiring = Wiring(site.endpoints.app_settings(), opened)
@@ -65,7 +65,7 @@ async def big_queue(site: Site, run: str) -> AsyncIterator[None]:
         for numbers in batched(range(MESSAGES), 32, strict=False):
             await asyncio.gather(*map(put, numbers))
         try:
-            yield
+            yield wiring
         finally:
             await remove_all(wiring)
 
@@ -73,7 +73,7 @@ async def big_queue(site: Site, run: str) -> AsyncIterator[None]:
 async def test_long_queue_is_shown_page_by_page_and_searched_as_a_whole(site: Site) -> None:
     """The causes are counted over the whole queue, and a click on one filters the list."""
     run = f"big-{secrets.token_hex(3)}"
-    async with big_queue(site, run):
+    async with big_queue(site, run) as wiring:
         page = (await site.sign_in("Ada")).page
         rows, pager = page.locator("#poison tr"), page.locator("#poison-pager")
         await expect(rows).to_have_count(200)
@@ -94,6 +94,14 @@ async def test_long_queue_is_shown_page_by_page_and_searched_as_a_whole(site: Si
         await expect(rows).to_have_count(ODD)
         await expect(causes.nth(1)).to_have_attribute("aria-pressed", "true")
         await picture(page, "cause")
+        index, empty = wiring.poison_index(), page.locator("#poison-empty")
+        entries = (await index.page()).entries
+        await index.remove([each.name for each in entries if "Timeout" in each.cause.error])
+        await page.fill("#poison-query", "other")
+        await expect(empty).to_have_text("No poison event of this cause contains “other”.")
+        await page.fill("#poison-query", "")
+        await expect(empty).to_have_text("No poison event has this cause any more.")
+        await picture(page, "cause-gone")
         await causes.nth(1).click()
         await expect(rows).to_have_count(200)
 
