@@ -8,16 +8,15 @@ from processing.errors import StorageUnavailableError
 from processing.monitoring.telemetry import key_hash
 from processing.parking.store import ParkingStore
 from processing.partitions.hub_changes import HubChange, latest_growth
-from processing.partitions.lag import PartitionLag
 from processing.partitions.moved_keys import MovedKeys, find_moved
 
 MANY_KEYS = 500
-"""Number of keys from which the keys are read at most once in `KEYS_MS`."""
+"""Number of lists above which the keys are read at most once in `KEYS_MS`."""
 KEYS_MS = 60_000
 
 
 class MovedWarning:
-    """A source of the warning, which reads the waiting keys only after their numbers changed.
+    """A source of the warning, which reads the waiting keys, many of them once in `KEYS_MS`.
 
     Args:
         parking: stores the lists.
@@ -26,28 +25,22 @@ class MovedWarning:
     def __init__(self, parking: ParkingStore) -> None:
         self._parking = parking
         self._found: MovedKeys | None = None
-        self._numbers: object = None
         self._until_ms = 0
 
-    async def text(
-        self, changes: Iterable[HubChange], lags: Iterable[PartitionLag], now_ms: int
-    ) -> str | None:
+    async def text(self, changes: Iterable[HubChange], now_ms: int) -> str | None:
         """Return the warning, or None if the number of partitions has not changed lately.
 
         Args:
             changes: the changes of the hub, the latest change first.
-            lags: the partitions.
             now_ms: the present time, milliseconds since 1970.
         """
         change = latest_growth(changes, now_ms)
         if change is None:
             return None
-        numbers = change, *((each.partition, each.parked, each.deferred) for each in lags)
-        if self._found is None or (numbers != self._numbers and now_ms >= self._until_ms):
+        if self._found is None or now_ms >= self._until_ms:
             try:
                 self._found = await find_moved(self._parking, change)
             except StorageUnavailableError as error:
                 return MovedKeys(change, unknown=str(error)).text(key_hash)
-            self._numbers = numbers
             self._until_ms = now_ms + (KEYS_MS if self._found.lists > MANY_KEYS else 0)
         return self._found.text(key_hash)

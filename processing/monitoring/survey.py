@@ -191,7 +191,7 @@ class Survey:
             recreated=any(each.recreated for each in lags),
         )
         now_ms = self._now_ms()
-        moved = await self._moved.text(changes, lags, now_ms)
+        moved = await self._moved.text(changes, now_ms)
         return Sighting(
             lags,
             tuple(each for each in states if each.state is not State.OK),

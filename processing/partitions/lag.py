@@ -8,6 +8,7 @@ lag: the events that expired before they were handled, and whether the hub was r
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
@@ -22,6 +23,8 @@ from processing.partitions.hub_created import HubCreated
 from processing.partitions.positions import HubPositions
 from processing.partitions.recreated import is_other_hub
 from processing.progress.store import ClockStep, Progress, ProgressStore
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +128,7 @@ class LagReader:
         self._identity = identity
         self._checkpoint = checkpoint
         self._created = created
+        self._unread: dict[str, str] = {}
 
     async def read(self) -> LagReading:
         """Return the lag of the partitions; a partition that cannot be read hides no other one.
@@ -155,8 +159,12 @@ class LagReader:
                 continue
             if not isinstance(each, Exception):
                 raise each
+            partition = source.partition
             expected = isinstance(each, StorageUnavailableError)
-            unread[source.partition] = f"{each}" if expected else f"{type(each).__name__}: {each}"
+            unread[partition] = f"{each}" if expected else f"{type(each).__name__}: {each}"
+            if not expected and unread[partition] != self._unread.get(partition):
+                logger.error("Partition %s cannot be read", partition, exc_info=each)
+        self._unread = unread
         if unread and len(unread) == len(sources):
             raise StorageUnavailableError(next(iter(unread.values())))
         return LagReading(tuple(each for each in found if isinstance(each, PartitionLag)), unread)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -35,6 +36,8 @@ from processing.partitions.rewind_warnings import (
     recreated,
     unreadable,
 )
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +84,7 @@ class RewindPlanner:
             except ProcessingError as error:
                 refused.append((partition, error))
             except Exception as error:  # an odd record of this partition
-                refused.append((partition, _unexpected(error)))
+                refused.append((partition, _unexpected(partition, error)))
         return plan_of(steps, refused, await self._hub_warnings(created_ms))
 
     async def plan_to_marks(
@@ -107,7 +110,7 @@ class RewindPlanner:
             except ProcessingError as error:
                 refused.append((partition, error))
             except Exception as error:  # an odd record of this partition
-                refused.append((partition, _unexpected(error)))
+                refused.append((partition, _unexpected(partition, error)))
         if reasons and not refused and (partitions or not steps):
             raise RewindRefusedError(
                 f"Redis has lost no parked events: {'; '.join(reasons)}. --to takes a sequence "
@@ -267,7 +270,8 @@ class RewindPlanner:
         return Source(self._stores.identity, partition)
 
 
-def _unexpected(error: Exception) -> RewindRefusedError:
+def _unexpected(partition: str, error: Exception) -> RewindRefusedError:
+    logger.error("The rewind of partition %s cannot be planned", partition, exc_info=error)
     return RewindRefusedError(f"{type(error).__name__}: {error}")
 
 

@@ -233,6 +233,25 @@ async def test_growth_names_the_keys_that_wait_since_then(rig: WatchRig) -> None
     assert "No key waits since before the change" in warning
 
 
+async def test_growth_names_no_key_whose_place_another_key_has_taken(rig: WatchRig) -> None:
+    """The numbers of the lists are as before."""
+    await rig.health.report()
+    rig.hub.partitions = ("0", "1", "2", "3")
+    before = rig.now_ms()
+    claim = await rig.parking.claim(SOURCE, ["alice", "bob"])
+    writing = WritingAs(claim.owner, "", creates=True)
+    position = position_of(event(0, enqueued_ms=before))
+    await rig.parking.poison(writing, SOURCE, "alice", position, "p")
+    (warning,) = (await rig.health.report()).warnings
+    assert key_hash("alice") in warning
+    assert await rig.parking.lease(SOURCE, "alice", "t", 1000)
+    await rig.parking.finish(SOURCE, "alice", "t", position)
+    position = position_of(event(1, enqueued_ms=before + 3_600_000))
+    await rig.parking.poison(writing, SOURCE, "bob", position, "p")
+    (warning,) = (await rig.health.report()).warnings
+    assert "No key waits since before the change" in warning
+
+
 async def test_growth_is_a_warning_although_the_keys_are_not_known(rig: WatchRig) -> None:
     """The lists cannot be read for a moment; the partitions are shown."""
     await rig.health.report()
@@ -282,7 +301,10 @@ async def test_partition_that_cannot_be_read_hides_no_other_one(rig: WatchRig) -
     assert (await rig.health.report()).problems == ("event hub: no answer for 0",)
 
 
-async def test_odd_progress_of_a_partition_hides_no_other_one(rig: WatchRig) -> None:
+async def test_odd_progress_of_a_partition_hides_no_other_one(
+    rig: WatchRig, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The log has the traceback once, not with each look."""
     load = rig.progress.load
 
     async def odd(source: Source) -> Progress:
@@ -291,6 +313,10 @@ async def test_odd_progress_of_a_partition_hides_no_other_one(rig: WatchRig) -> 
         return await load(source)
 
     rig.progress.load = odd  # type: ignore[method-assign]
-    report = await rig.health.report()
-    assert report.problems == ("partition 1 cannot be read: KeyError: 'watermark'",)
-    assert [each.partition for each in report.partitions] == ["0", "2"]
+    for _ in range(2):
+        report = await rig.health.report()
+        assert report.problems == ("partition 1 cannot be read: KeyError: 'watermark'",)
+        assert [each.partition for each in report.partitions] == ["0", "2"]
+    traces = [each for each in caplog.records if each.exc_info]
+    assert [each.getMessage() for each in traces] == ["Partition 1 cannot be read"]
+    assert 'raise KeyError("watermark")' in caplog.text

@@ -58,8 +58,10 @@ async def test_silent_partition_does_not_stop_the_others() -> None:
 
 
 @pytest.mark.parametrize("to_marks", [False, True])
-async def test_unexpected_error_of_a_partition_does_not_stop_the_others(to_marks: bool) -> None:
-    """A record in Redis may have a form that nobody has thought of."""
+async def test_unexpected_error_of_a_partition_does_not_stop_the_others(
+    to_marks: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A record in Redis may have a form that nobody has thought of; the log has its traceback."""
 
     class Odd(MemoryParkingStore):
         async def summary(self, source: Source) -> PartitionLists:
@@ -77,6 +79,7 @@ async def test_unexpected_error_of_a_partition_does_not_stop_the_others(to_marks
         plan = await setup.rewind.plan(None, None)
     assert [each.partition for each in plan.steps] == ["1"]
     assert left_out(plan) == {"0": "KeyError: 'sequencenumber'"}
+    assert 'raise KeyError("sequencenumber")' in caplog.text
 
 
 async def test_partition_that_cannot_start_there_does_not_stop_the_others() -> None:
