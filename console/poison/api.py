@@ -69,7 +69,6 @@ class PoisonApi:
 
             cause = Cause(parameters["error"], parameters.get("handler", ""))
         found = await self._catalogue.search(query, cause, parameters.get("after") or None, limit)
-        own = await self._catalogue.own()
         # An event that was poisoned again may have several messages.
         messages = list({(each.source, each.message.id): each for each in found.entries}.values())
         states = await self._states.of([each.message for each in messages])
@@ -77,7 +76,7 @@ class PoisonApi:
         return ApiResponse(
             {
                 "messages": [
-                    summary(each.message, own, state) | {"whole": each.is_whole}
+                    summary(each.message, state) | {"whole": each.is_whole}
                     for each, state in zip(messages, states, strict=True)
                 ],
                 "after": found.after,
@@ -96,21 +95,20 @@ class PoisonApi:
         found = [each for each in await self._catalogue.named(wanted) if each.message.id == wanted]
         if not found:
             raise HTTPException(404, "this event is not in the poison queue")
-        own = await self._catalogue.own()
         entry = max(found, key=lambda each: each.is_whole)
         message = entry.message
         if not entry.is_whole and known.count is not None and known.count <= RECEIVED:
             message = await self._received(message) or message
         is_whole = entry.is_whole or message is not entry.message
         if message.claim_check is None:
-            return ApiResponse(full(message, own) | {"whole": is_whole})
+            return ApiResponse(full(message) | {"whole": is_whole})
         from processing.poison.claim_checks import with_body  # noqa: PLC0415 - loaded by now
 
         storage = await self._operations.poison()
         try:
-            found_body = full(await with_body(message, storage.claims), own)
+            found_body = full(await with_body(message, storage.claims))
         except BodyLostError as error:
-            found_body = full(message, own, lost=str(error))
+            found_body = full(message, lost=str(error))
         except ProcessingError as error:
             raise OperationsError(str(error)) from error
         return ApiResponse(found_body | {"whole": True})

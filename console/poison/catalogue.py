@@ -15,7 +15,6 @@ from console.poison.lazy_operations import translate_errors
 from processing.errors import ProcessingError
 
 if TYPE_CHECKING:
-    from processing.identity import Identity
     from processing.operations import PoisonStorage
     from processing.poison.comparison import Compared
     from processing.poison.index.entry import Cause, IndexEntry
@@ -63,10 +62,6 @@ class Catalogue:
         self._compared: Compared | None = None
         self._problem = ""
         self._until = 0.0
-
-    async def own(self) -> Identity:
-        """Return the console's app; the queue may also have messages of other apps."""
-        return (await self._storage()).own
 
     async def known(self, *, fresh: bool = False) -> Known:
         """Compare the index with the queue if that is due, and return what is known.

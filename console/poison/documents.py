@@ -15,7 +15,6 @@ from processing.formats import json_text
 
 if TYPE_CHECKING:
     from console.poison.catalogue import Known
-    from processing.identity import Identity
     from processing.poison.message import PoisonMessage
     from processing.redrive.listing import ListedKey
 
@@ -23,19 +22,15 @@ PREVIEW_CHARS = 200
 BODY_BYTES = 4_096
 
 
-def summary(message: PoisonMessage, own: Identity, body_state: str = "") -> dict[str, Any]:
+def summary(message: PoisonMessage, body_state: str = "") -> dict[str, Any]:
     """Return one row of the list; a large event's body is stored elsewhere, without a preview.
 
     Args:
         message: the message.
-        own: the console's app; the page allows no action on a message of another app.
         body_state: the `BodyState` of the message; "" if it was not looked up.
     """
-    identity = message.source.identity
     return {
         "id": message.id,
-        "app": identity.app,
-        "own": identity == own,
         "key": message.key,
         "partition": message.partition,
         "sequence_number": message.sequence_number,
@@ -97,22 +92,18 @@ def parked_key(listed: ListedKey, now: float) -> dict[str, Any]:
     }
 
 
-def full(
-    message: PoisonMessage, own: Identity, *, lost: str = "", elsewhere: bool = False
-) -> dict[str, Any]:
+def full(message: PoisonMessage, *, lost: str = "") -> dict[str, Any]:
     """Return all data of a message, with the beginning of its body.
 
     Args:
         message: the message.
-        own: the console's app.
         lost: why the body is lost, or "".
-        elsewhere: whether another app stores the body.
     """
     beginning = _beginning(message, BODY_BYTES)
     size = _size(message) or 0
     is_text = _decoded(beginning, cut=len(beginning) < size) is not None
     state = "queue" if message.claim_check is None else "blob"
-    return summary(message, own, "other app" if elsewhere else "lost" if lost else state) | {
+    return summary(message, "lost" if lost else state) | {
         "error": asdict(message.error),
         "properties": json_text.dumps(message.properties, indent=2),
         "system_properties": json_text.dumps(message.system_properties, indent=2),
@@ -123,7 +114,6 @@ def full(
             "bytes": size,
             "truncated": len(beginning) < size,
             "lost": lost,
-            "elsewhere": elsewhere,
         },
         "handler": message.handler,
         "first_attempt_time": message.first_attempt_time,

@@ -6,8 +6,7 @@ of version 0.1 name no namespace, so they belong to the app whose hub and consum
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 from processing.errors import OtherAppError
 from processing.identity import Identity
@@ -17,11 +16,6 @@ from processing.poison.message import PoisonMessage
 def is_own(message: PoisonMessage, own: Identity) -> bool:
     """Return whether a message belongs to the app `own`."""
     return message.source.identity == own
-
-
-def counted(messages: Iterable[PoisonMessage]) -> dict[str, int]:
-    """Return the number of messages of each app, by the app's name."""
-    return dict(Counter(message.source.identity.app for message in messages))
 
 
 def left_alone(others: Mapping[str, int]) -> str:

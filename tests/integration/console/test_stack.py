@@ -140,7 +140,6 @@ async def test_operator_finds_and_redrives_events(site: Site) -> None:
                 "bytes": 10,
                 "truncated": False,
                 "lost": "",
-                "elsewhere": False,
             }
             assert "broken until it is repaired" in whole["error"]["traceback"]
             assert json.loads(whole["properties"])["broken"] is True

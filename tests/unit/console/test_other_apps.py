@@ -57,8 +57,7 @@ async def ask(desk: Desk, handler: str, query: bytes = b"", **path: str) -> dict
 async def test_list_names_the_other_apps_and_counts_their_events(desk: Desk) -> None:
     """Another app's console lists, redrives and discards them."""
     answer = await ask(desk, "find")
-    found = [(each["sequence_number"], each["own"]) for each in answer["messages"]]
-    assert found == [(0, True)]
+    assert [each["key"] for each in answer["messages"]] == ["K0"]
     assert answer["queue"]["of_others"] == {NAME: 2}
     assert (answer["queue"]["total"], answer["queue"]["count"]) == (1, 3)
 
@@ -66,7 +65,7 @@ async def test_list_names_the_other_apps_and_counts_their_events(desk: Desk) -> 
 async def test_dialog_shows_the_own_event(desk: Desk) -> None:
     """Both apps read the hub, so that their events have the same id."""
     queue = desk.operations.queue.messages
-    assert (await ask(desk, "show", id=queue[0].id))["own"] is True
+    assert (await ask(desk, "show", id=queue[0].id))["id"] == queue[0].id
     with pytest.raises(HTTPException) as refused:
         await ask(desk, "show", id=queue[2].id)
     assert refused.value.status_code == 404

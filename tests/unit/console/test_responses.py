@@ -23,7 +23,7 @@ from console.web.headers import HEADERS
 from console.web.responses import ApiResponse
 from processing.poison.error_detail import ErrorDetail
 from tests.support.silent_server import SilentServer
-from tests.unit.console.test_poison import IDENTITY, message
+from tests.unit.console.test_poison import message
 
 TOKEN = "a-token-of-32-characters-for-test"
 REAL = {
@@ -49,9 +49,7 @@ async def api_client(**app: Any) -> AsyncIterator[httpx.AsyncClient]:
 def test_lone_surrogate_hides_no_event() -> None:
     """A handler's error may quote the event; JSON encodes a lone surrogate, UTF-8 cannot."""
     odd = message(key="k\ud800", error=ErrorDetail("builtins.ValueError", "no \ud800", "t\udfff"))
-    found = json.loads(
-        bytes(ApiResponse({"messages": [summary(odd, IDENTITY), full(odd, IDENTITY)]}).body)
-    )["messages"]
+    found = json.loads(bytes(ApiResponse({"messages": [summary(odd), full(odd)]}).body))["messages"]
     assert [(each["key"], each["error"]["message"]) for each in found] == [
         ("k\ud800", "no \ud800")
     ] * 2
@@ -60,7 +58,7 @@ def test_lone_surrogate_hides_no_event() -> None:
 def test_nan_and_infinity_are_shown_as_text() -> None:
     """A property may be NaN, and a browser refuses a whole response with NaN."""
     odd = message(properties={"rate": float("nan"), "more": [{"least": float("-inf")}], "n": 1.5})
-    shown = json.loads(bytes(ApiResponse(full(odd, IDENTITY)).body))["properties"]
+    shown = json.loads(bytes(ApiResponse(full(odd)).body))["properties"]
     assert json.loads(shown) == {"rate": "NaN", "more": [{"least": "-Infinity"}], "n": 1.5}
 
 
