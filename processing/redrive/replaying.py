@@ -48,8 +48,8 @@ class Replaying:
         ended: the places of which nothing more is replayed in this run.
         postponed: the places with an earlier message that was not available while the queue was
             read; they are tried again after that.
-        waiting: held messages of the places that wait for an earlier message, when the queue is
-            read for the second time.
+        waiting: the places that wait for an earlier message while the queue is read for the second
+            time; their messages stay held.
     """
 
     run: RedriveRun
@@ -62,7 +62,7 @@ class Replaying:
     more: bool = False
     ended: set[Place] = field(default_factory=set)
     postponed: set[Place] = field(default_factory=set)
-    waiting: Units = field(default_factory=dict)
+    waiting: set[Place] = field(default_factory=set)
     _again: bool = False
 
     async def replay(self, units: Mapping[Place, list[Received]], *, whole: bool = False) -> None:
@@ -127,7 +127,7 @@ class Replaying:
             self.postponed.add(place)
             self.held.postpone(held)
         elif self.more:
-            self.waiting[place] = held
+            self.waiting.add(place)
         else:
             self._leave_busy(place, error)
         return self.more
@@ -142,12 +142,6 @@ class Replaying:
         """Leave keys alone that are postponed, because another redrive holds their messages."""
         for place in places:
             self._leave_busy(place, "another redrive holds messages of the key")
-
-    def _give_up_waiting(self) -> None:
-        waiting, self.waiting = self.waiting, {}
-        for place, held in waiting.items():
-            self._leave_busy(place, "an earlier message of the key was not received")
-            self.held.leave(held)
 
     async def units(self, received: Iterable[Received]) -> Units:
         """Return messages by the place of the list that contains their event, if one does."""
@@ -216,11 +210,11 @@ class Replaying:
                 units.setdefault(place, [])
             lists = ()
             await self.replay(units)
-            if len(self.held.received) > self.window // 2:
-                self._give_up_waiting()
             if not more or self.run.stopped:
                 return
-            more = await self.held.collect(lambda _message: True, self.window)
+            # What a key waits for may be anywhere in the queue.
+            most = None if self.waiting else self.window
+            more = await self.held.collect(lambda _message: True, most)
 
     async def replay_unseen(self) -> None:
         """Replay the messages of the index that were not received; count those of others.

@@ -227,3 +227,15 @@ async def test_key_whose_messages_are_too_long_for_the_index_is_received(events:
     await site.fill(*(event(number, "a") for number in range(events)))
     summary = await site.paged().run(Selection(key="a"))
     assert (site.handled, summary.complete) == (list(range(events)), True)
+
+
+@pytest.mark.parametrize("keys", [1, 40])
+async def test_messages_that_are_too_long_for_the_index_are_replayed_in_order(keys: int) -> None:
+    """What a key waits for may be anywhere in a queue that is larger than the window."""
+    site = Site()
+    site.index = MemoryPoisonIndex(IDENTITY, budget_bytes=0)
+    await site.fill(*shuffled(250, keys))
+    summary = await site.paged().run()
+    for number in range(keys):
+        assert of_key(site.handled, keys, number) == list(range(number, 250, keys))
+    assert (summary.replayed, summary.busy, summary.complete) == (250, 0, True)
