@@ -63,7 +63,6 @@ class Outage:
         )
         self._known_at = clock.monotonic()
         self._away_since: float | None = None
-        self._began_at = self._ended_at = -math.inf
         self._ended = 0  # outages
         self._problem = ""
         self.local: MemoryCircuitStore | None = None
@@ -79,9 +78,11 @@ class Outage:
 
     @property
     def grace_left(self) -> float:
-        """Remaining seconds of the grace time; negative once the grace time is over."""
+        """Remaining seconds of the grace time; 0 or negative once the grace time is over."""
         if self._away_since is None:
             return self._grace
+        if self.local is not None:
+            return 0.0
         return self._away_since + self._grace - self._clock.monotonic()
 
     def learn(self, circuit: Circuit) -> None:
@@ -95,11 +96,7 @@ class Outage:
         refused = isinstance(error, WritesRefusedError)
         self._problem = str(error) if refused else ""
         if self._away_since is None:
-            now = self._clock.monotonic()
-            # A store may take the poll's write and refuse others, for example by an ACL. Then the
-            # outage is the same one, and its grace time continues.
-            same = refused and now - self._ended_at < self._grace
-            self._away_since = self._began_at = self._began_at if same else now
+            self._away_since = self._clock.monotonic()
             self._on_outage()
             logger.error("%s; nothing starts for up to %g s", error, self._grace)
 
@@ -142,13 +139,20 @@ class Outage:
         return self.local
 
     async def retry_for_grace(self, rules: Rules, operation: Operation) -> Change:
-        """Run an operation on the shared store, with retries for the grace time; then locally."""
+        """Run an operation on the shared store, with retries for the grace time; then locally.
+
+        A store may take the poll's write and refuse the operation, for example by an ACL. Then each
+        poll ends an outage, so the operation has a grace time of its own.
+        """
+        until = math.inf
         while self.local is None:
             try:
                 return await self.ask(rules, operation)
             except StoreUnavailableError as error:
                 self.begin(error)
-            left = self.grace_left
+            now = self._clock.monotonic()
+            until = min(until, now + self._grace)
+            left = min(self.grace_left, until - now)
             if left <= 0:
                 break
             await self._clock.sleep(min(left, self._retry))
@@ -287,11 +291,11 @@ class Outage:
         return moved, would_open
 
     def _end(self) -> None:
-        self._ended_at = self._clock.monotonic()
+        assert self._away_since is not None  # noqa: S101 - checked by `_reconcile`
         self._ended += 1
         logger.warning(
             "the store of circuit %s is usable again after %.1f s",
             self.known.name,
-            self._ended_at - self._began_at,
+            self._clock.monotonic() - self._away_since,
         )
         self.local, self._away_since, self._problem = None, None, ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import replace
 
 import pytest
 
@@ -13,6 +14,7 @@ from breaker import (
     CircuitBreaker,
     DependencyCircuits,
     DependencySettings,
+    ManualClock,
     RedisCircuitStore,
     RedisDependencyStore,
     StoreUnavailableError,
@@ -131,6 +133,26 @@ async def test_partial_rights_do_not_hold_for_ever(
         circuit = await breaker.record_failure("a", "boom", permit)
     assert circuit.degraded
     assert "NOPERM" in circuit.problem
+
+
+async def test_each_outage_has_its_own_grace_time(
+    refusing: Refusing, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Redis takes no writes for a while, twice within the grace time."""
+    settings = replace(SETTINGS, poll_seconds=1, store_grace_seconds=30)
+    clock = ManualClock()
+    store = RedisCircuitStore.from_settings(refusing.url, settings)
+    async with CircuitBreaker(store, settings, clock=clock) as breaker:
+        for _ in range(2):
+            refusing.refuse("NOREPLICAS")
+            assert (await breaker.refresh()).holding
+            clock.advance(20)
+            circuit = await breaker.refresh()
+            assert (circuit.holding, circuit.retry_after) == (True, 10)
+            refusing.reset()
+            assert not (await breaker.refresh()).degraded
+    ends = [each.getMessage() for each in caplog.records if "usable again" in each.message]
+    assert [text.rpartition(" after ")[2] for text in ends] == ["20.0 s", "20.0 s"]
 
 
 async def test_command_line_shows_the_state_and_the_problem(

@@ -107,6 +107,24 @@ async def test_grace_time_is_not_repeated_if_only_polls_are_taken(
     await again
 
 
+async def test_each_outage_has_its_own_grace_time(
+    store: UnreliableStore, breaker: CircuitBreaker, clock: ManualClock
+) -> None:
+    """A server that takes no writes again and again is each time held for, as after timeouts."""
+    store.away = True
+    await pass_time(clock, 3)
+    store.away = False
+    await pass_time(clock, 25)
+    for _ in range(4):
+        store.refuses = WHY
+        await pass_time(clock, 10)
+        assert breaker.circuit.holding
+        assert breaker.circuit.retry_after == 20 + 1
+        store.refuses = ""
+        await pass_time(clock, 10)
+        assert not breaker.circuit.degraded
+
+
 async def test_failures_of_the_outage_are_recorded_after_it(
     store: UnreliableStore, breaker: CircuitBreaker, clock: ManualClock
 ) -> None:
