@@ -212,7 +212,7 @@ class Replaying:
             await self.replay(units)
             if not more or self.run.stopped:
                 return
-            # What a key waits for may be anywhere in the queue.
+            # An awaited message may be anywhere in the queue.
             most = None if self.waiting else self.window
             more = await self.held.collect(lambda _message: True, most)
 

@@ -231,7 +231,7 @@ async def test_key_whose_messages_are_too_long_for_the_index_is_received(events:
 
 @pytest.mark.parametrize("keys", [1, 40])
 async def test_messages_that_are_too_long_for_the_index_are_replayed_in_order(keys: int) -> None:
-    """What a key waits for may be anywhere in a queue that is larger than the window."""
+    """An awaited message may be anywhere in a queue that is larger than the window."""
     site = Site()
     site.index = MemoryPoisonIndex(IDENTITY, budget_bytes=0)
     await site.fill(*shuffled(250, keys))
