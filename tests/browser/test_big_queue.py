@@ -20,6 +20,7 @@ from processing.poison.message import PoisonMessage
 from processing.redrive.run_store import RunningRedrive
 from processing.wiring import Wiring
 from tests.browser.test_parked import deferred_keys
+from tests.support.console import poison_queue
 from tests.support.console.site import Site
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -35,21 +36,13 @@ async def picture(page: Page, name: str) -> None:
         await page.locator(".at-poison").screenshot(path=f"{path}/{name}.png")
 
 
-async def remove_all(wiring: Wiring) -> None:
-    """Empty the queue and its index."""
-    reader, index = await wiring.poison_reader(), wiring.poison_index()
-    while some := await reader.receive():
-        await asyncio.gather(*map(reader.remove, some))
-        await index.remove([each.name for each in some])
-
-
 @asynccontextmanager
 async def big_queue(site: Site, run: str) -> AsyncIterator[Wiring]:
     """Fill the queue with messages of two causes; empty the queue at the end."""
     async with AsyncExitStack() as opened:
         wiring = Wiring(site.endpoints.app_settings(), opened)
         own, queue = wiring.connections.identity, await wiring.poison()
-        await remove_all(wiring)
+        await poison_queue.empty(wiring)
 
         async def put(number: int) -> None:
             error = PoisonEventError("no amount") if number >= ODD else TimeoutError("no answer")
@@ -67,7 +60,7 @@ async def big_queue(site: Site, run: str) -> AsyncIterator[Wiring]:
         try:
             yield wiring
         finally:
-            await remove_all(wiring)
+            await poison_queue.empty(wiring)
 
 
 async def test_long_queue_is_shown_page_by_page_and_searched_as_a_whole(site: Site) -> None:

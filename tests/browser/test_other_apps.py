@@ -15,20 +15,11 @@ from processing.handlers.retry import Failure, FailureKind
 from processing.identity import Identity, Source
 from processing.poison.message import PoisonMessage
 from processing.wiring import Wiring
+from tests.support.console import poison_queue
 from tests.support.console.site import Site
 from tests.support.patience import HANG_SECONDS
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
-
-
-async def empty_queue(wiring: Wiring) -> None:
-    reader = await wiring.poison_reader()
-    while some := await reader.receive():
-        for each in some:
-            await reader.remove(each)
-    index = wiring.poison_index()
-    while entries := (await index.page()).entries:
-        await index.remove(entry.name for entry in entries)
 
 
 @asynccontextmanager
@@ -40,7 +31,7 @@ async def poisoned_events(site: Site, key: str) -> AsyncIterator[Identity]:
         other = Identity(own.namespace, own.hub, "audit")
         failure = Failure(FailureKind.POISON, PoisonEventError("no amount"), 1, 0.0, 0.0)
         queue = await wiring.poison()
-        await empty_queue(wiring)  # the page counts what other tests have left
+        await poison_queue.empty(wiring)  # the page counts what other tests have left
         for number, identity in enumerate((own, other)):
             time = 1_700_000_000_000 + number
             event = Event(b"{}", key, {}, Source(identity, "7"), number, str(number), time)
@@ -51,7 +42,7 @@ async def poisoned_events(site: Site, key: str) -> AsyncIterator[Identity]:
         try:
             yield other
         finally:
-            await empty_queue(wiring)
+            await poison_queue.empty(wiring)
 
 
 async def test_event_of_another_app_is_counted_and_not_listed(site: Site) -> None:
