@@ -94,7 +94,10 @@ class Job:
         """Return the job's final message, which is sent to the browsers."""
         stopped = summary.stopped
         if summary.busy and not stopped:
-            stopped = f"another redrive or the app is replaying {summary.busy} of the keys"
+            stopped = (
+                f"{summary.busy:,} of the keys were skipped, because another redrive or the app "
+                "replays them, or another reader holds their messages"
+            )
         if summary.held_elsewhere and not stopped:
             stopped = f"somebody else holds {summary.held_elsewhere} messages, which were not tried"
         if summary.still_deferred and not stopped:

@@ -184,8 +184,8 @@ def summary_text(summary: RedriveSummary) -> str:
         lines.append(f"{summary.stale:,} copies of already replayed messages were removed")
     if summary.busy:
         lines.append(
-            f"Skipped: {_count(summary.busy, 'key')}, because another redrive or the app is "
-            "replaying them"
+            f"Skipped: {_count(summary.busy, 'key')}, because another redrive or the app replays "
+            "them, or another reader holds their messages; repeat the redrive later"
         )
     if summary.held_elsewhere:
         lines.append(HELD.format(_count(summary.held_elsewhere, "message")))

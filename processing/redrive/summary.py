@@ -96,7 +96,8 @@ class RedriveSummary:
         failed: events that failed again; they stay in the queue or in their parked list.
         stale: number of removed copies of messages whose event had already been replayed.
         released: number of parked keys that were released.
-        busy: number of keys that another redrive, or the app, is replaying.
+        busy: number of skipped keys: another redrive, or the app, replays them, or another reader
+            holds messages of theirs.
         deferred: number of deferred keys that were left alone; the app replays them by itself.
         still_deferred: the event at which the replay of each deferred key ended, because its
             dependency failed again; the key stays deferred.

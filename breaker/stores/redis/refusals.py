@@ -12,7 +12,7 @@ from types import MappingProxyType
 
 from redis.exceptions import BusyLoadingError, ResponseError
 
-_TODO = MappingProxyType(
+_ADVICE = MappingProxyType(
     {
         "READONLY": "the server is a replica; if no failover is under way, check that REDIS_URL "
         "leads to the primary",
@@ -32,7 +32,7 @@ _TODO = MappingProxyType(
 )
 # Redis 6.2 sends a script's error as "Error running script (...): ...: -CODE text", and redis-py
 # quotes a pipeline's command before the error.
-_CODE = re.compile(rf"(?:^|: -|caused error: )({'|'.join(_TODO)})\b")
+_CODE = re.compile(rf"(?:^|: -|caused error: )({'|'.join(_ADVICE)})\b")
 _DENIED = re.compile(r"^ACL failure in script|The user executing the script can't run this command")
 _REPLICA = re.compile(r"read.?only.*replica|replica.*read.?only", re.IGNORECASE)
 _SCRIPT = re.compile(r"^Error running script \([^)]*\): (?:@\w+: ?\d+: )*-?|@user_script: ?\d+: -?")
@@ -68,7 +68,7 @@ class Refusal:
     def __str__(self) -> str:
         if not self.code:
             return f"Redis answers but takes no writes: {self.detail}"
-        return f"Redis answers but takes no writes: {self.code} {self.detail}; {_TODO[self.code]}"
+        return f"Redis answers but takes no writes: {self.code} {self.detail}; {_ADVICE[self.code]}"
 
 
 def refusal_in(error: BaseException) -> Refusal | None:
@@ -91,7 +91,7 @@ def explained(error: BaseException) -> str:
 
 
 def _refusal(text: str, code: str) -> Refusal | None:
-    if code not in _TODO:
+    if code not in _ADVICE:
         if found := _CODE.search(text):
             code = found[1]
         elif _DENIED.search(text):
