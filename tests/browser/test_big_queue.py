@@ -119,6 +119,7 @@ async def test_parked_keys_are_shown_page_by_page(site: Site) -> None:
         await expect(rows).to_have_count(200)
 
 
+@pytest.mark.long
 async def test_redrive_on_the_command_line_is_shown_and_refuses_a_second_one(site: Site) -> None:
     """Both the page and the refusal name the operator and the progress."""
     run = f"shown-{secrets.token_hex(3)}"
