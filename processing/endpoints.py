@@ -51,7 +51,7 @@ def account_of(endpoint: str, service: str) -> str | None:
     if found["service"] != service:
         raise EndpointError(f"is the address of the {found['service']} service")
     if parts.path.strip("/"):
-        raise EndpointError("has a path, but names the service, not a container or a queue")
+        raise EndpointError("has a path; remove it, so that the address is that of the service")
     return found["account"]
 
 

@@ -208,7 +208,7 @@ class Outage:
         return await operation(self._shared)
 
     def _is_late(self, ended: int) -> bool:
-        """Return whether an outage has ended since the number of ended outages was this one."""
+        """Return whether an outage has ended since the count of ended outages had this value."""
         return self._away_since is None and self._ended != ended
 
     def _refuse(self, change: Change) -> Change:

@@ -112,7 +112,7 @@ def alerts(name: str, entries: Iterable[tuple[bytes | str, Any]]) -> tuple[Alert
             found.append(_alert(name, text(entry), _mapping(fields)))
         except (KeyError, ValueError) as error:
             logger.warning(
-                "Circuit %s: alert %s in the outbox is unreadable, and left to a newer version of "
+                "Circuit %s: alert %s is unreadable and stays in the outbox for a newer version of "
                 "the app: %s: %s",
                 *(name, text(entry), type(error).__name__, error),
             )

@@ -123,7 +123,7 @@ class PoisonApi:
                 *(storage.reader, message.id, storage.own), index=storage.index
             )
         except ProcessingError as error:
-            logger.info("the whole message of %s was not received: %s", message.id, error)
+            logger.info("the full poison message of event %s was not read: %s", message.id, error)
             return None
         return found[0]
 

@@ -67,7 +67,7 @@ class Catalogue:
         """Compare the index with the queue if that is due, and return what is known.
 
         Args:
-            fresh: whether to look at the queue although it was looked at a moment ago.
+            fresh: whether to query the queue even if it was queried a moment ago.
 
         Raises:
             OperationsError: the index does not answer.
@@ -138,4 +138,4 @@ class Catalogue:
             self._problem = str(error)
         else:
             self._problem = f"{type(error).__name__}: {error}"
-            logger.error("the poison queue's index was not compared", exc_info=error)
+            logger.error("the comparison of the poison queue with its index failed", exc_info=error)

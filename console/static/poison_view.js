@@ -161,7 +161,7 @@ function nameOf(message) {
 
 function emptyText(query, ofCause, queue, after) {
   if (queue.comparing !== null) return `The console reads the queue: ${plural(queue.comparing, "message")} so far.`;
-  if (after) return "Nothing found so far. Show the next page to search on.";
+  if (after) return "Nothing found so far. Show the next page to continue the search.";
   if (query) return `No poison event${ofCause ? " of this cause" : ""} contains “${query}”.`;
   return ofCause ? "No poison event has this cause any more." : "The poison queue is empty.";
 }

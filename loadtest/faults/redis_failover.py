@@ -202,7 +202,7 @@ async def _until(condition: Callable[[], Any], what: str) -> None:
             while not await condition():  # noqa: ASYNC110 - in Redis
                 await asyncio.sleep(_POLL_SECONDS)
     except TimeoutError:
-        raise StackError(f"after {_CHANGE_SECONDS:g} s it is not so that {what}") from None
+        raise StackError(f"after {_CHANGE_SECONDS:g} s this is still not true: {what}") from None
 
 
 def _now_us() -> int:

@@ -25,7 +25,7 @@ class InstanceSeen:
     """The reports of one process; times are microseconds by this machine's clock.
 
     Attributes:
-        all_well_us: the times at which the reports were asked for that were not degraded.
+        all_well_us: the request times of the reports that were not degraded.
         degraded_us: the same of the latest degraded report; 0 without one.
         named_us: word → the time at which the first report arrived that names it as a problem.
     """

@@ -1,4 +1,4 @@
-"""The note of commands that the hub has grown, and that keys wait since before."""
+"""The note that commands print if keys have waited since before the hub grew."""
 
 from __future__ import annotations
 

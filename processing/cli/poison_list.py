@@ -48,7 +48,7 @@ def add(acts: argparse._SubParsersAction, common: argparse.ArgumentParser) -> No
         "--after",
         metavar="CURSOR",
         type=_cursor,
-        help="go on behind an earlier page, which names CURSOR",
+        help="continue after the page whose last line printed CURSOR",
     )
     command.add_argument("--key", metavar="KEY", help="list only messages of this key")
     command.add_argument(
@@ -60,8 +60,7 @@ def add(acts: argparse._SubParsersAction, common: argparse.ArgumentParser) -> No
     command.add_argument(
         "--fresh",
         action="store_true",
-        help="compare the index of the queue with the queue first, which holds all messages for a "
-        "moment",
+        help="first compare the queue's index with the queue; this hides all messages for a moment",
     )
     command.set_defaults(run=run)
 
@@ -76,7 +75,7 @@ async def run(settings: Mapping[str, str], arguments: argparse.Namespace) -> int
         how = "with" if "/" in arguments.after else "without"
         raise ProcessingError(
             f"the cursor {arguments.after} belongs to a list {how} --key; repeat the arguments of "
-            "the page that named it"
+            "the page that printed the cursor"
         )
     async with open_poison(settings) as storage:
         index, compared = await _compared(storage, fresh=arguments.fresh)

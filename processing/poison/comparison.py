@@ -12,7 +12,7 @@ from processing.poison.index.index import IndexState, PoisonIndex
 from processing.poison.queue import PoisonReader
 
 WAIT_SECONDS = 0.5
-"""Pause between two looks at a comparison of another process."""
+"""Pause between two polls of a comparison that another process runs."""
 
 
 @dataclass(frozen=True, slots=True)

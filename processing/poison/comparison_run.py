@@ -34,7 +34,7 @@ MOST_HOLD_SECONDS = 600.0
 PAGE = 32
 """Number of messages that one call receives; the service's limit."""
 GIVE_UP_SECONDS = 1.0
-"""Time in which it puts messages back and writes their receipts."""
+"""Time in which an interrupted comparison puts messages back and writes their receipts."""
 PUT_BACK_SECONDS = 3.0
 """Time in which a finished comparison puts messages back; nobody should wait for more."""
 MOST_REPEATS = 3 * AT_ONCE
@@ -201,7 +201,7 @@ class ComparisonRun:
                 return
 
     async def _give_up(self) -> None:
-        """Put back what is possible in a moment; the rest reappears by itself."""
+        """Put messages back for a moment; the others reappear when their timeouts expire."""
         with suppress(StorageUnavailableError, TimeoutError):
             async with asyncio.timeout(GIVE_UP_SECONDS):
                 await self._put_back(GIVE_UP_SECONDS * 0.7)
@@ -210,7 +210,7 @@ class ComparisonRun:
                 await self._index.abandon(self._token)
         if (seconds := self._held_until - hold_time()) > 0:
             logger.warning(
-                "Some poison messages are held until their visibility timeouts expire, in at most "
+                "An interrupted comparison still hides poison messages from readers, for at most "
                 "%.0f s",
                 seconds,
             )

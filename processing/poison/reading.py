@@ -29,9 +29,9 @@ FULL_PAGE = 32
 PUT_BACK_SECONDS = 3.0
 """Time in which messages are put back; nobody should wait for more."""
 GIVE_UP_SECONDS = 0.7
-"""The same after an interruption."""
+"""Time in which an interrupted search puts messages back."""
 WRITE_SECONDS = 0.5
-"""Time in which the receipts of the other messages are written after that."""
+"""Time in which the search then writes the receipts of the other messages."""
 PUT_BACK_AT_ONCE = 256
 
 

@@ -131,7 +131,7 @@ async def take_named(
         replaying.give_up(places)
         return Counter()
     logger.info(
-        "The whole poison queue is received: of the selected messages, %d were received by others "
+        "The redrive reads the whole poison queue: %d selected messages were received by others "
         "since the index was written, and %d are too long for the index",
         *(refused, short),
     )

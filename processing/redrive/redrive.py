@@ -288,7 +288,7 @@ class Redrive:
         return await plan_of(selection, messages, self._parking.store, self._own, held)
 
     async def _whole_index(self) -> PoisonIndex | None:
-        """Return the index if it has every message, so that it can also tell what is not there.
+        """Return the index if it has every message, so that it also shows which are missing.
 
         It has no messages of other apps, which must be counted, and refused by their ids.
         """

@@ -134,7 +134,7 @@ class Replaying:
 
     def _leave_busy(self, place: Place, why: object) -> None:
         """Leave a key alone of which somebody else holds messages."""
-        logger.warning("Key %s: %s; its events stay", _hash(place[1]), why)
+        logger.warning("The redrive skips key %s: %s; its events stay", _hash(place[1]), why)
         self.counts.busy += 1
         self.ended.add(place)
 
@@ -217,7 +217,7 @@ class Replaying:
             more = await self.held.collect(lambda _message: True, most)
 
     async def replay_unseen(self) -> None:
-        """Replay the messages of the index that were not received; count those of others.
+        """Replay indexed messages that were not received; count those that others hold.
 
         Such a message was put into the queue after the reading, or somebody else holds it.
         """

@@ -169,7 +169,7 @@ def running_error(other: RunningRedrive) -> RedriveRunningError:
     """Return the error for a second redrive of all events."""
     return RedriveRunningError(
         f"another redrive of all events is running: {other.line}; nothing was changed. Wait until "
-        "it has ended, or name a key or an event"
+        "that redrive has ended, or redrive one key or one event"
     )
 
 

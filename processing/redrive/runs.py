@@ -95,7 +95,7 @@ class RedriveRuns:
             try:
                 await self._store.end(token)
             except StorageUnavailableError as error:
-                logger.info("The record of this redrive expires by itself: %s", error)
+                logger.info("This redrive ended; its record expires in 15 s: %s", error)
 
     async def _renew(self, token: str, entered: Run) -> None:
         while True:

@@ -17,7 +17,7 @@ logger = logging.getLogger(__name__)
 
 LOOKS = 3
 LOOK_SECONDS = 0.3
-"""Pause between two looks; a message is in the queue shortly before it is in the index."""
+"""Pause between two polls; the index gets a message shortly after the queue does."""
 
 
 class Compare(Protocol):
@@ -76,7 +76,7 @@ async def trusted_state(
                 if state.comparing is None:
                     compare = None  # once is enough
         except StorageUnavailableError as error:
-            logger.warning("The whole poison queue is received, without its index: %s", error)
+            logger.warning("The redrive reads the whole queue, because its index failed: %s", error)
             return None
     if not stopping:
         logger.warning(

@@ -22,7 +22,7 @@ _ADVICE = MappingProxyType(
         "NOPERM": "the ACL of the user in REDIS_URL denies it; give the user the rights of "
         "docs/operations.md",
         "MASTERDOWN": "the server is a replica that has lost its primary; check the primary",
-        "LOADING": "the server reads its data after a start, and then answers again",
+        "LOADING": "the server loads its data after a start; wait until it has loaded",
         "OOM": "the server has reached its maxmemory; give it more memory, or redrive parked "
         "events",
         "CLUSTERDOWN": "slots of the cluster have no primary; check the cluster's nodes",

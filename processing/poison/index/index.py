@@ -19,7 +19,7 @@ PAGE_ENTRIES = 200
 DIFFERS_SECONDS = 30.0
 """Time for which the index and the queue must differ in number before they are compared."""
 DIFFERS_TIMES = 5
-"""Greatest share of the time, as a divisor, in which a queue that others change is compared."""
+"""Number of durations of the last comparison for which the numbers of messages must differ."""
 HELD_SECONDS = 120.0
 """Time after which messages that somebody else held are looked for again: a usual visibility
 timeout."""
@@ -42,7 +42,7 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class IndexState:
-    """Knowledge of the index.
+    """The state of the index.
 
     Attributes:
         entries: number of the app's own messages in the index.
@@ -128,7 +128,7 @@ class PoisonIndex(Protocol):
         ...
 
     async def look(self, count: int) -> bool:
-        """Return whether a comparison is due; each process that looks adds to what is known.
+        """Return whether a comparison is due; record since when the numbers of messages differ.
 
         A comparison is due if there was none, if the queue's number of messages has differed from
         the index's for `DIFFERS_SECONDS` and for `DIFFERS_TIMES` the time that the last comparison
@@ -184,5 +184,5 @@ class PoisonIndex(Protocol):
         ...
 
     async def abandon(self, token: str) -> None:
-        """End a comparison early; what was known before stays, and another may begin at once."""
+        """End a comparison early; the earlier state stays, and another one may begin at once."""
         ...

@@ -50,5 +50,5 @@ class IndexNotes:
                 )
             return
         if self._missed:
-            logger.info("The index of the poison queue is written again; missed: %d", self._missed)
+            logger.info("The poison index is writable again, but lacks %d messages", self._missed)
             self._missed = 0
