@@ -46,7 +46,9 @@ async def test_outage_is_shown_approved_and_resumed(site: Site) -> None:
         await grace.shifts()
         await ada.until_state("open")
         assert await ada.page.text_content("#state") == "Open"
-        assert "failures within" in (await ada.page.text_content("#reason") or "")
+        # On a busy machine the standstill rule may open the circuit before the count rule does.
+        reason = await ada.page.text_content("#reason") or ""
+        assert re.search("failures within|no event has succeeded", reason), reason
         await expect(ada.page.locator("#waiting")).to_have_text(re.compile(r"\d"))
         await asyncio.to_thread(
             wait_for, lambda: "approve generation" in output.read_text(), "the request to approve"
