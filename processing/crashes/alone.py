@@ -149,13 +149,12 @@ class AloneCalls:
         signs = asyncio.create_task(self._show_life(event.source, position))
         try:
             await handle(event)
-        except asyncio.CancelledError:
-            # At the end of the process all tasks are cancelled; then the record stays.
+        except BaseException:
+            # At the end of the process all tasks are cancelled, and the record stays. The handler
+            # may turn its cancellation into another error. Otherwise the deaths of the event stay:
+            # it may still end its next process.
             if not is_invocation_cancelled():
                 await self._end(signs, event.source)
-            raise
-        except BaseException:
-            await self._end(signs, event.source)  # the event may still end its next process
             raise
         else:
             await self._end(signs, event.source, position)

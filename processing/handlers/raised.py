@@ -51,9 +51,9 @@ def as_exception(error: BaseException) -> Exception:
         raise error
     if isinstance(error, NotStartedError | NotRecordedError):
         raise error
+    if is_invocation_cancelled():
+        raise error if isinstance(error, CancelledError) else CancelledError() from error
     if isinstance(error, CancelledError):
-        if is_invocation_cancelled():
-            raise error
         _forget_cancellation()
     return as_failure(error)
 

@@ -352,6 +352,33 @@ async def test_cancelled_invocation_keeps_its_opening() -> None:
         assert openings(rig) == [THIS]
 
 
+@pytest.mark.parametrize("error", [ValueError, SystemExit, None])
+async def test_cancelled_invocation_keeps_its_record_and_the_event(
+    error: type[BaseException] | None,
+) -> None:
+    """Also if the handler turns its cancellation into another error, as task groups may."""
+    started = asyncio.Event()
+
+    async def handle(each: Event) -> None:
+        try:
+            started.set()
+            await asyncio.sleep(600)
+        except asyncio.CancelledError:
+            if error is not None:
+                raise error from None
+            raise
+
+    async with open_rig(handle, settings={"max_attempts": 1}) as rig:
+        await crash(rig, 3)
+        running = asyncio.create_task(rig.processor.process(batch(keyed("a"))))
+        await started.wait()
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        runs = await rig.crashes._store.runs(SOURCE, position_of(event(0, "k")))
+        assert [each.process for each in runs] == [THIS]
+        assert (rig.poisoned, running.cancelled()) == ([], True)
+
+
 async def test_no_event_starts_in_careful_mode_after_the_circuit_has_opened() -> None:
     """C5: an event that waits for its turn waits for the circuit afterwards."""
     async with busy_rig(settings={"hold_seconds": 0.2}) as (rig, busy):
