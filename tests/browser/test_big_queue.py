@@ -63,6 +63,7 @@ async def big_queue(site: Site, run: str) -> AsyncIterator[Wiring]:
             await poison_queue.empty(wiring)
 
 
+@pytest.mark.long
 async def test_long_queue_is_shown_page_by_page_and_searched_as_a_whole(site: Site) -> None:
     """The causes are counted over the whole queue, and a click on one filters the list."""
     run = f"big-{secrets.token_hex(3)}"

@@ -100,19 +100,26 @@ async def test_twenty_dependencies_cost_one_request_for_each_poll(redis_url: str
             await subscribed(client)
             assert subscribers(client) == 1
             await circuits.refresh()  # loads the script
-            for number, circuit in enumerate(found):
-                circuit.enter(Key("k"))
-                circuit.note_success(0.1 * number)
-                circuit.note_failed_attempt(Key("k"), "down")
-            client.config_resetstat()
-            before = client.info("stats")["total_reads_processed"]
-            await circuits.refresh()
-            reads = client.info("stats")["total_reads_processed"] - before - 1  # this command
+            # The clock stands still, so only the poll after the subscription may come between.
+            polls = 0
+            while polls < 2:
+                polls += 1
+                for number, circuit in enumerate(found):
+                    circuit.enter(Key("k"))
+                    circuit.note_success(0.1 * number)
+                    circuit.note_failed_attempt(Key("k"), "down")
+                client.config_resetstat()
+                before = client.info("stats")["total_reads_processed"]
+                await circuits.refresh()
+                reads = client.info("stats")["total_reads_processed"] - before - 1  # this command
+                if requests(client) == {"evalsha": 1}:
+                    break
             assert requests(client) == {"evalsha": 1}
             # Redis reads up to 16 KiB at once.
             assert reads <= 2
         for name in NAMES:
-            assert client.hget(f"breaker:{{app}}/{name}:circuit", "attempts") == b"1"
+            attempts = client.hget(f"breaker:{{app}}/{name}:circuit", "attempts")
+            assert attempts == str(polls).encode()
 
 
 async def test_healthy_events_of_known_dependencies_cost_no_command(redis_url: str) -> None:
