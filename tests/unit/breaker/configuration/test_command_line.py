@@ -1,0 +1,204 @@
+"""Tests of the shared parts of command lines: prefix, exit codes, options and questions."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+
+from breaker.configuration.command_line import (
+    CommandGroup,
+    FilledText,
+    WholeNumber,
+    asynchronous,
+    confirmed,
+    exit_codes,
+    json_option,
+    run,
+    say_error,
+    settings_option,
+    yes_option,
+)
+from breaker.configuration.errors import ConfigurationError
+
+HELP = "breakwater: `breakwater {} --help` shows the arguments\n"
+
+
+class _AwayError(Exception):
+    """A service that does not answer."""
+
+
+@click.group(cls=CommandGroup)
+def top() -> None:
+    """Do things."""
+
+
+@top.command()
+@settings_option
+@json_option
+@click.option("--limit", type=WholeNumber(1), default=20)
+@click.option("--reason", type=FilledText())
+@asynchronous
+async def show(settings: Path | None, as_json: bool, limit: int, reason: str | None) -> int:
+    """Show the arguments."""
+    click.echo(f"{settings} {as_json} {limit} {reason}")
+    return 3 if limit == 3 else 0
+
+
+@top.command()
+@click.argument("what")
+@exit_codes({_AwayError: 1, KeyError: 2})
+def fail(what: str) -> None:
+    """Raise an error."""
+    errors: dict[str, BaseException] = {
+        "away": _AwayError("Redis does not answer:\n\x1b[2Jline two"),
+        "setting": ConfigurationError("X is 1: it takes 2"),
+        "file": FileNotFoundError(2, "No such file", "x"),
+        "fault": ZeroDivisionError("a fault of the program"),
+        "interrupt": KeyboardInterrupt(),
+    }
+    raise errors[what]
+
+
+@top.command()
+@yes_option
+def ask(yes: bool) -> int:
+    """Ask before the change."""
+    if not confirmed("Change it?", yes=yes):
+        click.echo("Nothing was changed")
+        return 1
+    click.echo("changed")
+    return 0
+
+
+def test_command_returns_its_exit_code(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(top, ["show", "--settings", "a.json", "--json", "--limit", "3"]) == 3
+    assert run(top, ["show", "--reason", " why "]) == 0
+    assert capsys.readouterr().out == "a.json True 3 None\nNone False 20 why\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "errors"),
+    [
+        (["shwo"], 2, "no command 'shwo'; commands: ask, fail, show; did you mean show?"),
+        (["show", "--jsn"], 2, "options: --settings, --json, --limit, --reason, --help"),
+        (["show", "--limit", "0"], 2, "'0' is not a whole number from 1 on"),
+        (["show", "--limit", "²"], 2, "'²' is not a whole number from 1 on"),
+        (["show", "--reason", " "], 2, "it is empty; the option takes a text"),
+        (["show", "more"], 2, "got unexpected extra argument"),
+        (["fail", "away"], 1, "Redis does not answer:\nbreakwater: \\x1b[2Jline two\n"),
+        (["fail", "setting"], 2, "X is 1: it takes 2\n"),
+        (["fail", "file"], 1, "[Errno 2] No such file: 'x'\n"),
+        (["fail", "no such key"], 2, "'no such key'\n"),
+        (["ask"], 2, "nothing was changed; --yes confirms without a terminal"),
+    ],
+)
+def test_each_error_line_has_the_prefix(
+    arguments: list[str],
+    code: int,
+    errors: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Wrong arguments name the accepted ones, and each line begins with the same prefix."""
+    with Path(os.devnull).open() as nothing:
+        monkeypatch.setattr(sys, "stdin", nothing)
+        assert run(top, arguments) == code
+    out, err = capsys.readouterr()
+    assert (out, errors in err) == ("", True), err
+    assert all(line.startswith("breakwater: ") for line in err.splitlines())
+
+
+def test_wrong_argument_names_the_help(capsys: pytest.CaptureFixture[str]) -> None:
+    run(top, ["show", "--limit", "x"])
+    assert capsys.readouterr().err.endswith(HELP.format("show"))
+
+
+def test_fault_of_the_program_keeps_its_traceback() -> None:
+    with pytest.raises(ZeroDivisionError):
+        run(top, ["fail", "fault"])
+    assert run(top, ["fail", "fault"], codes={ArithmeticError: 1}) == 1
+
+
+def test_group_without_a_command_shows_its_help(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(top, []) == 2
+    out, err = capsys.readouterr()
+    assert (out, "Commands:" in err) == ("", True)
+
+
+def test_interrupt_ends_with_130(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(top, ["fail", "interrupt"]) == 130
+    assert capsys.readouterr() == ("", "")
+
+
+def test_confirmation_is_given_by_an_option_or_a_default(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert run(top, ["ask", "--yes"]) == 0
+    assert run(top, ["ask"], defaults={"ask": {"yes": True}}) == 0
+    assert capsys.readouterr().out == "changed\n" * 2
+
+
+@pytest.mark.parametrize(
+    ("answer", "code", "out"),
+    [(b"y\n", 0, "changed"), (b"n\n", 1, "Nothing"), (b"\n", 1, "Nothing"), (b"\x04", 1, "Noth")],
+)
+def test_operator_is_asked_on_a_terminal(
+    answer: bytes,
+    code: int,
+    out: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Only a yes changes something: no, an empty line and the end of the input do not."""
+    ours, theirs = os.openpty()
+    try:
+        os.write(ours, answer)
+        with os.fdopen(theirs, closefd=False) as terminal:
+            monkeypatch.setattr(sys, "stdin", terminal)
+            assert run(top, ["ask"]) == code
+    finally:
+        os.close(ours)
+        os.close(theirs)
+    said = capsys.readouterr().out
+    assert said.startswith("Change it? [y/N] ")
+    assert out in said
+
+
+def test_help_is_also_h(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(top, ["-h"]) == run(top, ["show", "-h"]) == 0
+    assert "Show the arguments." in capsys.readouterr().out
+
+
+def test_closed_pipe_is_no_error() -> None:
+    """The reader of the output may exit early, as `head` does."""
+    program = (
+        "import sys, click\n"
+        "from breaker.configuration.command_line import run\n"
+        "@click.command()\n"
+        "def many():\n"
+        "    for n in range(100_000): print(n)\n"
+        "sys.exit(run(many, []))\n"
+    )
+    command = [sys.executable, "-c", program]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        assert (process.wait(), process.stderr.read()) == (0, b"")
+
+
+def test_question_leaves_ctrl_c_as_it_was() -> None:
+    before = signal.getsignal(signal.SIGINT)
+    run(top, ["ask"])
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_empty_error_is_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+    say_error("")
+    assert capsys.readouterr().err == "breakwater: \n"
