@@ -106,7 +106,8 @@ def _our_loggers() -> list[str]:
     return [
         name
         for name in logging.root.manager.loggerDict
-        if name.partition(".")[0] in {"breaker", "processing", "console", "local", "loadtest"}
+        if name.partition(".")[0]
+        in {"breaker", "breakwater", "processing", "console", "local", "loadtest"}
     ]
 
 

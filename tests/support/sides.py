@@ -15,6 +15,7 @@ APP, LOCAL = "app", "local"
 _TIERS = ("unit", "contract", "integration")
 _PACKAGES = {
     "breaker": APP,
+    "breakwater": APP,
     "processing": APP,
     "console": APP,
     "benchmarks": LOCAL,

@@ -14,7 +14,7 @@ from processing.parts import Parts
 from scripts.load_app import SETTINGS
 
 ROOT = Path(__file__).parents[2]
-OURS = {"breaker", "function_app", "processing"}
+OURS = {"breaker", "breakwater", "function_app", "processing"}
 AT_FIRST_USE = (
     "aiohttp",
     "azure.core",

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PACKAGES = ("processing", "breaker", "console", "benchmarks", "scripts")
+PACKAGES = ("breakwater", "processing", "breaker", "console", "benchmarks", "scripts")
 BUILT_BY_WIRING = {
     "BlobServiceClient",
     "ContainerClient",
@@ -106,8 +106,8 @@ def test_each_way_to_build_a_client_is_found(source: str) -> None:
     assert len(built(source)) == 1
 
 
-def test_function_app_imports_only_processing() -> None:
-    """The triggers translate their binding and call one object."""
+def test_function_app_imports_only_breakwater() -> None:
+    """The deployed app uses what every app uses."""
     tree = ast.parse((ROOT / "function_app.py").read_text())
     imported = {
         (node.module or "").partition(".")[0]
@@ -120,7 +120,7 @@ def test_function_app_imports_only_processing() -> None:
         for alias in node.names
     }
     project = {path.name for path in ROOT.iterdir() if (path / "__init__.py").is_file()}
-    assert imported & project == {"processing"}
+    assert imported & project == {"breakwater"}
 
 
 def test_console_starts_without_the_azure_sdks() -> None:

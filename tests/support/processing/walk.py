@@ -11,7 +11,7 @@ from types import CodeType, FrameType
 from typing import Any
 
 _EVENTS = sys.monitoring.events
-_PACKAGES = ("function_app", "processing", "breaker")
+_PACKAGES = ("breakwater", "processing", "breaker")
 
 
 class Walk:
@@ -56,7 +56,7 @@ class Walk:
     @property
     def modules(self) -> list[str]:
         """The modules of processing and breaker on the way, each once."""
-        return [name for name in Counter(self.entries) if name != "function_app"]
+        return [name for name in Counter(self.entries) if name != "breakwater.functions"]
 
     @property
     def helpers(self) -> list[str]:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import importlib
 import json
-import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack
-from types import ModuleType
 from typing import Any, cast
 
+import azure.functions as func
 import pytest
 
+from breakwater.functions import Blueprint, blueprint
 from processing.batch.processor import BatchProcessor
 from processing.errors import PoisonEventError
 from processing.event import Event
@@ -76,18 +75,15 @@ async def stores() -> AsyncIterator[Rig]:
 
 
 @pytest.fixture
-def function_app(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    for name, value in SETTINGS.items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.delitem(sys.modules, "function_app", raising=False)
-    return importlib.import_module("function_app")
+def app() -> Blueprint:
+    return blueprint(SETTINGS)
 
 
-async def follow(app: ModuleType, stores: Rig, poison_ordering: str) -> tuple[Walk, Walk]:
+async def follow(app: Blueprint, stores: Rig, poison_ordering: str) -> tuple[Walk, Walk]:
     """Follow one event into the poison queue, then by redrive to the handler.
 
-    The app is the deployed app on in-memory stores. An in-memory store takes the place of the store
-    on Redis or Azure Storage.
+    The app has the deployed app's functions on in-memory stores. An in-memory store takes the place
+    of the store on Redis or Azure Storage.
     """
     refusing = Refusing()
     handler = LoadedHandler("tests:handler", refusing.handle, timeout_seconds=60)
@@ -99,7 +95,7 @@ async def follow(app: ModuleType, stores: Rig, poison_ordering: str) -> tuple[Wa
         parking=stores.parking,
         settings=ProcessingSettings(**(FAST | {"poison_ordering": poison_ordering})),
     )
-    app.breakwater._parts = Parts(
+    app.application._parts = Parts(
         breaker=stores.breaker,
         dependencies=cast("Any", None),
         processor=processor,
@@ -107,10 +103,12 @@ async def follow(app: ModuleType, stores: Rig, poison_ordering: str) -> tuple[Wa
         health=cast("Any", None),
         closing=AsyncExitStack(),
     )
-    functions = {each.get_function_name(): each for each in app.app.get_functions()}
+    functions = func.FunctionApp()
+    functions.register_functions(app)
+    trigger = functions.get_functions()[0].get_user_function()
     there = Walk({"handler": Refusing.handle, "poison queue": MemoryPoisonQueue.put})
     with there.followed():
-        await functions["process_events"].get_user_function()([Bound()])
+        await trigger([Bound()])
     refusing.refuses = False
     redrive = stores.redrive(handler=handler)
     back = Walk({"poison message": MemoryPoisonReader.receive, "handler": Refusing.handle})
@@ -142,24 +140,24 @@ def most_entries(entries: Sequence[str]) -> int:
     ],
 )
 async def test_event_goes_through_few_modules(
-    function_app: ModuleType, stores: Rig, poison_ordering: str, to_poison_queue: list[str]
+    app: Blueprint, stores: Rig, poison_ordering: str, to_poison_queue: list[str]
 ) -> None:
     """The ways of one event stay within the limits.
 
-    The counted modules are on the chain of calls from `function_app.process_events` to the handler
+    The counted modules are on the chain of calls from the function `process_events` to the handler
     and to the poison queue, and from `Redrive.run` to the handler. Control enters a module when a
     function of another module of ours calls it: directly, through a library (tenacity), or as a new
     task. A helper that returns before the stop is not on the way, and a return to its caller is no
     entry. The tasks of the circuit's watcher do not belong to the event.
     """
-    there, back = await follow(function_app, stores, poison_ordering)
+    there, back = await follow(app, stores, poison_ordering)
     for name, walk in (("there", there), ("back", back)):
         print(f"\n{poison_ordering}, {name}:", *walk.entries, sep="\n  ")  # noqa: T201 - for pytest -s
         print("helpers that return:", *walk.helpers, sep="\n  ")  # noqa: T201
     assert [name for name, _ in there.ways] == ["handler", "poison queue"]
     assert [name for name, _ in back.ways][-1] == "handler"
     to_handler = [
-        "function_app",
+        "breakwater.functions",
         "processing.bootstrap",
         "processing.batch.processor",
         "processing.batch.workers",
@@ -181,14 +179,14 @@ async def test_event_goes_through_few_modules(
         "processing.handlers.time_limit",
     ]
     for _, way in there.ways:
-        assert len(set(way) - {"function_app"}) <= MOST_MODULES_THERE
+        assert len(set(way) - {"breakwater.functions"}) <= MOST_MODULES_THERE
     assert len({*there.modules, *back.modules}) <= MOST_MODULES
     assert most_entries([*there.entries, *back.entries]) <= MOST_ENTRIES
 
 
 async def test_default_ways_to_handler_and_poison_queue_stay_within_the_limit(
-    function_app: ModuleType, stores: Rig
+    app: Blueprint, stores: Rig
 ) -> None:
     """By default the modules of both ways together stay within the limit of one way."""
-    there, _ = await follow(function_app, stores, ProcessingSettings().poison_ordering)
+    there, _ = await follow(app, stores, ProcessingSettings().poison_ordering)
     assert len(there.modules) <= MOST_MODULES_THERE

@@ -15,7 +15,7 @@ def test_package_has_only_the_app() -> None:
     at_root = {file.name for file in files if len(file.parts) == 1}
     assert at_root >= {"function_app.py", "host.json", "requirements.txt"}
     assert not {name for name in at_root if name.endswith((".md", ".toml", ".yaml", ".lock"))}
-    for package in ("breaker", "processing"):
+    for package in ("breaker", "breakwater", "processing"):
         needed = {
             path.relative_to(ROOT)
             for path in (ROOT / package).rglob("*")

@@ -17,7 +17,16 @@ from local.services.child import REPOSITORY
 from processing.errors import AppRunningError, CheckpointUnreadableError
 from processing.partitions.checkpoints import LEASE_SECONDS, Checkpoint, HostCheckpoints
 
-PACKAGES = ("breaker", "processing", "console", "loadtest", "local", "scripts", "benchmarks")
+PACKAGES = (
+    "breakwater",
+    "breaker",
+    "processing",
+    "console",
+    "loadtest",
+    "local",
+    "scripts",
+    "benchmarks",
+)
 OLD, NEW = Checkpoint(9, "900"), Checkpoint(4, "-1")
 
 
