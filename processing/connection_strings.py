@@ -255,4 +255,6 @@ def _check_accounts(fields: Mapping[str, str], blob: str, queue: str) -> None:
     named = fields.get("ACCOUNTNAME") if fields.get("ACCOUNTKEY") else None
     accounts = {named, account_of(blob, "blob"), account_of(queue, "queue")} - {None}
     if len(accounts) > 1:
-        raise ConnectionStringError("has a key or a signature of one account, but names two")
+        raise ConnectionStringError(
+            "has the key or the signature of one account, but names two accounts"
+        )

@@ -142,7 +142,7 @@ class Job:
         verdict = "discarded" if result["discarded"] else "did not discard"
         lost = ""
         if result["discarded"] and result["body_lost"]:
-            lost = f"; on record without its body, which was lost: {result['body_lost']}"
+            lost = f"; the record has no body, because the body was lost: {result['body_lost']}"
         return f"{verdict} {self.selection_text}: {self.reason}{lost}; events behind it: {end}"
 
 

@@ -45,7 +45,7 @@ function discardText(job) {
   const behind = [job.replayed && `${count(job.replayed)} handled`, job.failed && `${count(job.failed)} failed again`, job.left && `${count(job.left)} left`];
   const rest = behind.filter(Boolean).join(", ");
   const verdict = job.discarded ? `${job.by} has discarded ${what} (“${job.reason}”)` : `Not discarded: ${what}`;
-  const lost = job.discarded && job.body_lost && "on record without its body, which was lost";
+  const lost = job.discarded && job.body_lost && "the record has no body, because the body was lost";
   return [verdict, lost, rest && `events behind it: ${rest}`, job.stopped && `stopped: ${job.stopped}`].filter(Boolean).join("; ") + ".";
 }
 

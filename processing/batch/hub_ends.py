@@ -231,8 +231,8 @@ class HubEnds:
             case Verdict.CLOCK:
                 logger.warning(
                     "Partition %s: a delivered event has a later enqueued time than the watermark, "
-                    "%s, but not a higher number. The hub is the same: the broker's clock stepped "
-                    "back, and the event is finished",
+                    "%s, but no higher sequence number. The hub is the same: the broker's clock "
+                    "stepped back, and the event is finished",
                     *(source, _place(progress.watermark)),
                 )
         return verdict

@@ -78,7 +78,7 @@ async def run(settings: Mapping[str, str], arguments: argparse.Namespace) -> int
     )
     if decision.body_lost_reason:
         reason = decision.body_lost_reason
-        print(f"The event is on record without its body, which was lost: {reason}")
+        print(f"The record of the event has no body, because the body was lost: {reason}")
     if not summary.complete:
         print(summary_text(summary))
     return 0 if summary.complete else 1

@@ -132,7 +132,7 @@ async def _head(storage: PoisonStorage, index: PoisonIndex, compared: Compared) 
         others = sum(number for _, number in causes[SHOWN_CAUSES:])
         lines[0] += f"\n{others:>9,}  of {len(causes) - SHOWN_CAUSES:,} further causes"
     if state.held:
-        lines.append(f"{_messages(state.held)} held by somebody else, not listed")
+        lines.append(f"not listed: {_messages(state.held)} that another program has received")
     if state.unreadable:
         lines.append(
             f"{_messages(state.unreadable)} in the queue that this version cannot read; they are "

@@ -29,8 +29,8 @@ LEFT_ALONE = (
 )
 
 HELD = (
-    "Held by somebody else: {}; `poison list` shows who redrives. They are visible again when the "
-    "other reader has finished, or 2 minutes after it has ended early"
+    "Received by another program: {}; `poison list` shows who redrives. They are visible again "
+    "when that program has finished, or 2 minutes after it has ended early"
 )
 
 LOST = (

@@ -46,8 +46,8 @@ class MovedKeys:
         return (
             f"the hub has {change.after} partitions and had {change.before} until "
             f"{utc(change.seen_ms)}: events of a key may be in two partitions, and a parked key "
-            f"does not hold its events in the other one. {self._waiting(name)}. See 'The number of "
-            "partitions changed' in operations.md"
+            f"does not hold back its events in the second partition. {self._waiting(name)}. See "
+            "'The number of partitions changed' in operations.md"
         )
 
     def _waiting(self, name: Callable[[str], str]) -> str:

@@ -56,8 +56,8 @@ async def find_copies(
     except ProcessingError as error:
         if held := [each for each in entries if not await is_gone(reader, each)]:
             raise ProcessingError(
-                f"somebody holds the poison message of event {held[0].message.id}, such as a "
-                "redrive or a list that is being read; try again in a moment"
+                f"another program has received the poison message of event {held[0].message.id}, "
+                "for example a redrive; try again in a moment"
             ) from error
         raise
 

@@ -117,8 +117,8 @@ class _Reading:
         if left:
             longest = max(each.held_until for each in left) - hold_time()
             logger.warning(
-                "%d poison messages are held until their visibility timeouts expire, in at most "
-                "%.0f s",
+                "%d poison messages stay invisible until their visibility timeouts expire, in at "
+                "most %.0f s",
                 *(len(left), longest),
             )
 

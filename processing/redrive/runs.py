@@ -85,7 +85,7 @@ class RedriveRuns:
         try:
             entered.latest = await self._store.begin(token, run)
         except StorageUnavailableError as error:
-            logger.warning("Nobody else sees this redrive: %s", error)
+            logger.warning("Other operators do not see this redrive: %s", error)
         renewing = asyncio.create_task(self._renew(token, entered))
         try:
             yield entered

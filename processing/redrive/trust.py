@@ -80,7 +80,7 @@ async def trusted_state(
             return None
     if not stopping:
         logger.warning(
-            "The whole poison queue is received, because its index cannot be trusted: the queue "
+            "The whole poison queue is received, because its index does not match it: the queue "
             "has about %d messages, the index has %d%s",
             *(count, state.entries),
             "" if state.built_at else " and was never compared with the queue",

@@ -1,4 +1,4 @@
-"""Records in Redis that this version cannot read: each record costs itself only.
+"""Records in Redis that this version cannot read: an unreadable record concerns itself only.
 
 A newer version of the app writes such records before it is rolled back.
 """

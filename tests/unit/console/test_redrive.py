@@ -227,7 +227,7 @@ async def test_discard_of_a_lost_body_says_so(desk: Desk) -> None:
     assert "is gone" in ended["body_lost"]
     texts = [text for _, _, text in await desk.lines()]
     assert "0 handled, 1 failed again (1 because the body is lost), 0 left" in texts[1]
-    assert "on record without its body, which was lost" in texts[3]
+    assert "the record has no body, because the body was lost" in texts[3]
 
 
 @pytest.mark.parametrize("act", [("redrive", {}), ("discard", {"reason": "r"})])

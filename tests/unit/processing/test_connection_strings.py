@@ -229,10 +229,10 @@ REFUSED_STORAGE = [
     (ACCOUNT.replace("https", "hush"), "has a DefaultEndpointsProtocol that is not http or https"),
     (f"{ACCOUNT};BlobEndpoint={QUEUE}", "BlobEndpoint that is the address of the queue service"),
     (f"{ACCOUNT};QueueEndpoint={QUEUE}/hush", "QueueEndpoint that has a path"),
-    (f"{ACCOUNT.replace('abc', 'hush')};BlobEndpoint={BLOB}", "of one account, but names two"),
+    (f"{ACCOUNT.replace('abc', 'hush')};BlobEndpoint={BLOB}", "but names two accounts"),
     (
         f"BlobEndpoint={BLOB};QueueEndpoint={QUEUE.replace('abc', 'hush')};{SAS}",
-        "has a key or a signature of one account, but names two",
+        "has the key or the signature of one account, but names two accounts",
     ),
     (f"BlobEndpoint={BLOB};QueueEndpoint={QUEUE};SharedAccessSignature=hush", "is no signature"),
     (f"BlobEndpoint={BLOB};QueueEndpoint={QUEUE};SharedAccessSignature=sv=1", "is no signature"),

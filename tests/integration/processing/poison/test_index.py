@@ -191,7 +191,7 @@ async def test_unreadable_and_held_messages_are_said(app: App) -> None:
     assert (len(held), await reader.receive()) == (3, [])
     ended = await app.run("poison", "list")
     assert "No poison messages" in ended.out
-    assert "3 messages held by somebody else, not listed" in ended.out
+    assert "not listed: 3 messages that another program has received" in ended.out
     assert "2 messages in the queue that this version cannot read" in ended.out
     for each in held:
         await reader.put_back(each)
@@ -220,7 +220,7 @@ async def test_show_says_that_somebody_holds_the_message(app: App) -> None:
     (held,) = await reader.receive()
     ended = await app.run("poison", "show", message.id)
     assert ended.code == 1
-    assert "somebody holds the poison message" in ended.err
+    assert "another program has received the poison message" in ended.err
     await reader.put_back(held)
     ended = await app.run("poison", "show", message.id)
     assert (ended.code, ended.err) == (0, "")

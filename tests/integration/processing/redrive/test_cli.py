@@ -262,7 +262,7 @@ async def test_lost_body_is_listed_and_can_be_discarded(site: Site, tmp_path: Pa
     assert "Body lost: 1 event cannot be replayed; restore the blob" in said
     assert await site.ledger(KEY) == [1]
     said = await site.cli("poison", "discard", place, "--reason", "its blob is gone")
-    assert "The event is on record without its body, which was lost" in said
+    assert "The record of the event has no body, because the body was lost" in said
     assert await site.ledger(KEY) == [1, 3]
     assert "No poison messages" in await site.cli("poison", "list")
     assert "No parked keys" in await site.cli("parked", "list")
