@@ -1,1 +1,1 @@
-"""The command line `python -m breaker`: arguments, circuits and output."""
+"""The circuit's commands: options, circuits and output."""

@@ -1,4 +1,4 @@
-"""The output of `python -m breaker`."""
+"""The lines that the circuit's commands print."""
 
 from __future__ import annotations
 

@@ -185,7 +185,8 @@ def confirmed(question: str, *, yes: bool) -> bool:
     # asyncio would answer the first Ctrl-C only after the input has ended.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
-        return input(f"{question} [y/N] ").strip().lower() in {"y", "yes"}
+        click.echo(f"{question} [y/N] ", nl=False, err=True)  # standard output may be JSON
+        return input().strip().lower() in {"y", "yes"}
     except EOFError:
         return False
     finally:
@@ -270,4 +271,6 @@ def _text(error: click.ClickException) -> str:
         options = (each for each in context.command.get_params(context) if each.opts)
         names = (each.opts[-1] for each in options if isinstance(each, click.Option))
         message += f"; options: {', '.join(names)}"
+    if isinstance(error, click.MissingParameter) and isinstance(error.param, click.Option):
+        message += f": {(error.param.help or '').removesuffix('.')}"
     return f"{message}\n`{context.command_path} --help` shows the arguments"

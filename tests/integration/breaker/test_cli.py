@@ -186,12 +186,20 @@ async def test_stale_generation_is_refused(redis_url: str, command: str) -> None
         (["status"], {"REDIS_URL": "http://x"}, "REDIS_URL cannot be used"),
         (["status"], {"REDIS_URL": "redis://x?ssl_ca_cert=f"}, "it has no option 'ssl_ca_cert'"),
         (["isolate", "--reason", "x", "--by", " "], {"REDIS_URL": "redis://x"}, "by is empty"),
-        (["isolate"], {"REDIS_URL": "redis://x"}, "required: --reason"),
-        (["isolate", "--reason", " "], {"REDIS_URL": "redis://x"}, "--reason: is empty"),
+        (
+            ["isolate"],
+            {"REDIS_URL": "redis://x"},
+            "missing option '--reason'",
+        ),
+        (
+            ["isolate", "--reason", " "],
+            {"REDIS_URL": "redis://x"},
+            "'--reason': it is empty",
+        ),
         (
             ["isolate", "--reason", "x", "--for", "2"],
             {"REDIS_URL": "redis://x"},
-            "--for: '2' is not a length of time: it takes 90s, 30m, 2h, 1d or 1h30m",
+            "'--for': '2' is not a length of time: it takes 90s, 30m, 2h, 1d or 1h30m",
         ),
         (
             ["status"],

@@ -83,6 +83,6 @@ async def test_unknown_dependency_is_refused(used: str, command: str) -> None:
     code, out, err = await cli(command, "--dependency", "bnak", *arguments, REDIS_URL=used)
     assert (code, out) == (1, "")
     assert err == (
-        "breaker: no instance has used the dependency 'bnak' in the last 30 days; "
+        "breakwater: no instance has used the dependency 'bnak' in the last 30 days; "
         "known dependencies: bank, mail; did you mean bank?\n"
     )

@@ -19,8 +19,7 @@ from breaker import (
     RedisDependencyStore,
     StoreUnavailableError,
 )
-from breaker.__main__ import run
-from breaker.cli.arguments import parser
+from breaker.__main__ import main
 from breaker.stores.redis import connect
 from tests.support.patience import HANG_SECONDS, STORE_SECONDS
 from tests.support.refusing_redis import Refusing, running_refusing
@@ -166,7 +165,7 @@ async def test_command_line_shows_the_state_and_the_problem(
     refusing.refuse("READONLY")
     for name, value in {"REDIS_URL": refusing.url, "BREAKER_NAME": "c"}.items():
         monkeypatch.setenv(name, value)
-    await run(parser("").parse_args(["status"]))
+    assert await asyncio.to_thread(main, ["status"]) == 0
     shown = capsys.readouterr().out
     assert "isolated (generation 1)" in shown
     assert "problem    Redis answers but takes no writes: READONLY " in shown

@@ -165,9 +165,9 @@ def test_operator_is_asked_on_a_terminal(
     finally:
         os.close(ours)
         os.close(theirs)
-    said = capsys.readouterr().out
-    assert said.startswith("Change it? [y/N] ")
-    assert out in said
+    said = capsys.readouterr()
+    assert said.err == "Change it? [y/N] "
+    assert out in said.out
 
 
 def test_help_is_also_h(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,188 @@
+"""The commands of a circuit: status, history, approve, close and isolate."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Coroutine
+from dataclasses import asdict
+from functools import wraps
+from pathlib import Path
+from typing import Any
+
+import click
+
+from breaker.circuit import CircuitBreaker
+from breaker.cli.circuits import opened
+from breaker.cli.lines import as_json as circuit_json
+from breaker.cli.lines import change_line, history_line, next_state
+from breaker.cli.options import (
+    Duration,
+    by_option,
+    dependency_option,
+    generation_option,
+    reason_option,
+)
+from breaker.cli.status import show_status
+from breaker.configuration.command_line import (
+    DONE,
+    FAILED,
+    WRONG_ARGUMENT,
+    WholeNumber,
+    asynchronous,
+    confirmed,
+    exit_codes,
+    json_option,
+    settings_option,
+    yes_option,
+)
+from breaker.configuration.local_settings import read_settings
+from breaker.duration import FORMS
+from breaker.errors import BreakerError, SettingsError
+from breaker.state import Circuit
+
+_CODES = {SettingsError: WRONG_ARGUMENT, BreakerError: FAILED, ValueError: WRONG_ARGUMENT}
+
+
+def _command[**P](function: Callable[P, Coroutine[Any, Any, int]]) -> Callable[P, int]:
+    """Return a command's function that runs a coroutine function and prints what it logs."""
+
+    @wraps(function)
+    def quietly(*args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, int]:
+        logging.basicConfig(level=logging.WARNING, format="%(message)s")
+        logging.getLogger("breaker.circuit").setLevel(logging.ERROR)
+        logging.getLogger("breaker.stores.outage").setLevel(logging.CRITICAL)
+        return function(*args, **kwargs)
+
+    return exit_codes(_CODES)(asynchronous(quietly))
+
+
+@click.command(short_help="Show the circuit, and those of all dependencies.")
+@settings_option
+@dependency_option
+@click.option("--watch", is_flag=True, help="Print each change until interrupted with Ctrl-C.")
+@json_option
+@_command
+async def status(
+    settings: Path | None, *, dependency: str | None, watch: bool, as_json: bool
+) -> int:
+    """Show the circuit, and those of all dependencies."""
+    async with opened(read_settings(settings)) as circuits:
+        await show_status(circuits, dependency, watch=watch, as_lines=not as_json)
+    return DONE
+
+
+@click.command(short_help="List the circuit's changes: when, by whom, why.")
+@settings_option
+@dependency_option
+@click.option(
+    "--limit",
+    type=WholeNumber(1),
+    default=20,
+    metavar="N",
+    help="Number of entries (default: 20).",
+)
+@json_option
+@_command
+async def history(
+    settings: Path | None, *, dependency: str | None, limit: int, as_json: bool
+) -> int:
+    """List the circuit's changes, the latest last: when, by whom, why."""
+    async with opened(read_settings(settings)) as circuits:
+        breaker = await circuits.named(dependency)
+        entries = await breaker.history(limit)
+    for entry in reversed(entries):
+        click.echo(json.dumps(asdict(entry)) if as_json else history_line(entry))
+    if not entries and not as_json:
+        click.echo("No changes")
+    return DONE
+
+
+@click.command(short_help="Make the open circuit half-open, so that probes run.")
+@settings_option
+@dependency_option
+@generation_option
+@by_option
+@json_option
+@_command
+async def approve(
+    settings: Path | None, *, dependency: str | None, generation: int, by: str, as_json: bool
+) -> int:
+    """Make the open circuit half-open, so that probe events run."""
+    async with opened(read_settings(settings)) as circuits:
+        breaker = await circuits.named(dependency)
+        _show_change(breaker, await breaker.approve(generation, by), as_json=as_json)
+    return DONE
+
+
+@click.command(short_help="Close the circuit at once, without probes.")
+@settings_option
+@dependency_option
+@generation_option
+@by_option
+@reason_option(required=False)
+@json_option
+@_command
+async def close(
+    settings: Path | None,
+    *,
+    dependency: str | None,
+    generation: int,
+    by: str,
+    reason: str,
+    as_json: bool,
+) -> int:
+    """Close the circuit at once, without probes."""
+    async with opened(read_settings(settings)) as circuits:
+        breaker = await circuits.named(dependency)
+        circuit = await breaker.close_circuit(generation, by, reason)
+        _show_change(breaker, circuit, as_json=as_json)
+    return DONE
+
+
+@click.command(short_help="Hold all events, or those of a dependency, until `close`.")
+@settings_option
+@dependency_option
+@click.option(
+    "--for",
+    "for_seconds",
+    type=Duration(),
+    metavar="TIME",
+    help=f"Length of the isolation: {FORMS}.",
+)
+@reason_option(required=True)
+@by_option
+@yes_option
+@json_option
+@_command
+async def isolate(
+    settings: Path | None,
+    *,
+    dependency: str | None,
+    for_seconds: int | None,
+    reason: str,
+    by: str,
+    yes: bool,
+    as_json: bool,
+) -> int:
+    """Hold all events, or with --dependency those that need the dependency.
+
+    The isolation lasts until the end of --for or, without --for, until `close`. At the end a
+    circuit that was closed is closed again; otherwise the circuit opens again, with an alert.
+    Isolating an isolated circuit replaces its reason and its end.
+    """
+    async with opened(read_settings(settings)) as circuits:
+        breaker = await circuits.named(dependency)
+        what = "all events" if dependency is None else f"the events that need {dependency}"
+        if not confirmed(f"Hold {what} of {breaker.settings.name}?", yes=yes):
+            click.echo("Nothing was changed", err=True)
+            return FAILED
+        circuit = await breaker.isolate(by, reason, for_seconds)
+        _show_change(breaker, circuit, as_json=as_json)
+        if not as_json:
+            click.echo(next_state(breaker))
+    return DONE
+
+
+def _show_change(breaker: CircuitBreaker, circuit: Circuit, *, as_json: bool) -> None:
+    click.echo(circuit_json(breaker) if as_json else change_line(circuit))
