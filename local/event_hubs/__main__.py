@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import logging
 import os
+import resource
 import signal
 import ssl
 import sys
@@ -18,13 +19,14 @@ from local.event_hubs.hub.retention import Retention
 from local.event_hubs.server import EventHubsServer
 
 KEY_VARIABLE = "EVENT_HUBS_KEY"
+MAX_FILES = 8192
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     """Parse the command line."""
     parser = argparse.ArgumentParser(
         prog="python -m local.event_hubs",
-        description="Run an Event Hubs endpoint (AMQP 1.0) on loopback. Events are kept in memory.",
+        description="Run an Event Hubs endpoint (AMQP 1.0) on loopback.",
     )
     defaults = Retention()
     parser.add_argument(
@@ -81,6 +83,13 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         help="maximum age of events in seconds (default: %(default)s)",
     )
     parser.add_argument(
+        "--data",
+        type=Path,
+        metavar="DIR",
+        help="directory that keeps hubs and events for the next start (default: kept in memory "
+        "only)",
+    )
+    parser.add_argument(
         "--key",
         action="append",
         default=[],
@@ -126,6 +135,7 @@ def build_server(arguments: argparse.Namespace, environment: Mapping[str, str]) 
         ),
         keys=keys,
         tls=None if arguments.tls is None else _tls_context(arguments.tls),
+        data=arguments.data,
     )
 
 
@@ -139,6 +149,14 @@ def _tls_context(file: Path) -> ssl.SSLContext:
             f"{error.strerror or error}"
         ) from error
     return context
+
+
+def _allow_many_files() -> None:
+    """Raise the limit of open files: each partition with events has one."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MAX_FILES if hard == resource.RLIM_INFINITY else min(hard, MAX_FILES)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _hubs(arguments: argparse.Namespace) -> NamespaceConfig:
@@ -168,6 +186,8 @@ def main(command_line: list[str] | None = None) -> int:
         level=logging.INFO if arguments.verbose else logging.WARNING,
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",
     )
+    if arguments.data is not None:
+        _allow_many_files()
     try:
         server = build_server(arguments, os.environ)
     except ValueError as error:

@@ -9,6 +9,7 @@ import ssl
 import time
 import uuid
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -21,6 +22,7 @@ from local.event_hubs.errors import CONNECTION_FORCED, AmqpError
 from local.event_hubs.housekeeping import Housekeeper, IdleLimits
 from local.event_hubs.hub.namespace import Namespace
 from local.event_hubs.hub.retention import Retention
+from local.event_hubs.hub.storage import Storage
 from local.event_hubs.service import Service
 from local.event_hubs.sockets import listen
 
@@ -47,6 +49,11 @@ class EventHubsServer:
             they connect to the service.
         idle_limits: timeouts of unused connections and links.
         now: clock in seconds since 1970; also used for enqueued times. A fault can shift it.
+        data: the directory that keeps hubs and events while no process runs; None keeps them in
+            memory only.
+
+    Raises:
+        ValueError: the directory is in use, or its content cannot be read or does not fit.
     """
 
     def __init__(
@@ -62,10 +69,11 @@ class EventHubsServer:
         tls: ssl.SSLContext | None = None,
         idle_limits: IdleLimits | None = None,
         now: Callable[[], float] = time.time,
+        data: Path | None = None,
     ) -> None:
         clock = BrokerClock(now)
         self._service = Service(
-            namespace=Namespace(config, retention or Retention(), lambda: int(clock() * 1000)),
+            namespace=_open(config, retention or Retention(), clock, data),
             now=clock,
             container=f"{config.name}-{uuid.uuid4().hex[:8]}",
             keys=dict(keys or {}),
@@ -139,6 +147,12 @@ class EventHubsServer:
 
     async def stop(self) -> None:
         """Close all connections with an error for the clients, and stop listening."""
+        try:
+            await self._stop()
+        finally:
+            self._service.namespace.close()
+
+    async def _stop(self) -> None:
         if self._control is not None:
             await self._control.stop()
         if self._housekeeping is not None:
@@ -180,3 +194,15 @@ class EventHubsServer:
         trace: TracebackType | None,
     ) -> None:
         await self.stop()
+
+
+def _open(
+    config: NamespaceConfig, retention: Retention, clock: BrokerClock, data: Path | None
+) -> Namespace:
+    storage = None if data is None else Storage(data)
+    try:
+        return Namespace(config, retention, lambda: int(clock() * 1000), storage)
+    except BaseException:
+        if storage is not None:
+            storage.close()
+        raise

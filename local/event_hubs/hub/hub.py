@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Protocol, runtime_checkable
 
 from local.event_hubs.config import DEFAULT_GROUP, ConfigError, HubConfig
-from local.event_hubs.errors import ARGUMENT_OUT_OF_RANGE, AmqpError, entity_not_found
+from local.event_hubs.errors import (
+    ARGUMENT_OUT_OF_RANGE,
+    INTERNAL_ERROR,
+    AmqpError,
+    entity_not_found,
+)
 from local.event_hubs.hub.epochs import Receiver, admit
 from local.event_hubs.hub.injected_faults import InjectedFaults
 from local.event_hubs.hub.messages import split
 from local.event_hubs.hub.partition_log import PartitionLog
 from local.event_hubs.hub.partitioner import RoundRobin, partition_for_key
 from local.event_hubs.hub.retention import Retention
+from local.event_hubs.hub.storage import HubFiles, HubRecord
 
 MAX_KEY_CHARACTERS = 128
 _AGE_CHECK_MS = 1000
@@ -40,11 +46,30 @@ class RedeliveringLink(Protocol):
 
 
 class EventHub:
-    """One event hub. Times come from `now_ms`, in milliseconds since 1970."""
+    """One event hub. Times come from `now_ms`, in milliseconds since 1970.
 
-    def __init__(self, config: HubConfig, retention: Retention, now_ms: Callable[[], int]) -> None:
+    Args:
+        config: the name, the partitions and the consumer groups.
+        retention: the limits of the events kept.
+        now_ms: the clock.
+        files: the folder that keeps the hub while no process runs; None keeps it in memory only.
+        record: the hub as the folder has it; None for a new hub.
+
+    Raises:
+        DamagedFileError: a file of the hub cannot be read.
+    """
+
+    def __init__(
+        self,
+        config: HubConfig,
+        retention: Retention,
+        now_ms: Callable[[], int],
+        files: HubFiles | None = None,
+        record: HubRecord | None = None,
+    ) -> None:
         self.name = config.name
-        self.partitions = tuple(PartitionLog(index) for index in range(config.partitions))
+        self._files = files
+        self.partitions = tuple(self._open(index) for index in range(config.partitions))
         self.groups = {name.lower() for name in (DEFAULT_GROUP, *config.consumer_groups)}
         self.created_ms = now_ms()
         self.links: set[AttachedLink] = set()
@@ -52,9 +77,17 @@ class EventHub:
         self._retention = retention
         self._now_ms = now_ms
         self._turns = RoundRobin(config.partitions)
-        self._events = 0
-        self._bytes = 0
+        self._events = sum(map(len, self.partitions))
+        self._bytes = sum(log.size_bytes for log in self.partitions)
         self._next_age_check_ms = 0
+        self._changed_retention: float | None = None
+        if record is not None:
+            self.groups.update(record.groups)
+            self.created_ms = record.created_ms
+            if record.retention_seconds is not None:
+                self._changed_retention = record.retention_seconds
+                self._retention = replace(retention, max_age_seconds=record.retention_seconds)
+        self._save()
 
     def log(self, partition: str) -> PartitionLog:
         """Return the log of the partition with this id.
@@ -84,9 +117,16 @@ class EventHub:
                 f"partitionCount of event hub {self.name!r} must be {before} or more, "
                 f"got {partitions}"
             )
-        added = (PartitionLog(index) for index in range(before, partitions))
+        added = (self._open(index) for index in range(before, partitions))
         self.partitions = (*self.partitions, *added)
         self._turns = RoundRobin(partitions)
+        self._save()
+
+    def add_groups(self, names: Iterable[str]) -> None:
+        """Add consumer groups that do not exist yet."""
+        if added := {name.lower() for name in names} - self.groups:
+            self.groups |= added
+            self._save()
 
     def require_group(self, group: str) -> None:
         """Check that a consumer group exists.
@@ -110,7 +150,8 @@ class EventHub:
             The sequence numbers of the events.
 
         Raises:
-            AmqpError: the message is refused by a fault or malformed, or the key is too long.
+            AmqpError: the message is refused by a fault or malformed, the key is too long, or the
+                events could not be written to disk.
         """
         key, events = split(message, message_format)
         self.injected_faults.check_publication(len(events))
@@ -127,7 +168,12 @@ class EventHub:
             )
         log = self.partitions[partition]
         before = log.size_bytes
-        sequences = log.append(events, self._now_ms())
+        try:
+            sequences = log.append(events, self._now_ms())
+        except OSError as error:
+            raise AmqpError(
+                INTERNAL_ERROR, f"The events could not be stored: {error.strerror or error}."
+            ) from error
         self._events += len(events)
         self._bytes += log.size_bytes - before
         self.trim()
@@ -170,6 +216,8 @@ class EventHub:
             ValueError: `seconds` is not above 0.
         """
         self._retention = replace(self._retention, max_age_seconds=seconds)
+        self._changed_retention = seconds
+        self._save()
         self._next_age_check_ms = 0
         self.trim()
 
@@ -184,6 +232,32 @@ class EventHub:
         while (excess := self._events - limits.max_events) > 0 or self._bytes > limits.max_bytes:
             oldest = min(self.partitions, key=_age)
             self._forget(oldest, self._older_than_others(oldest, excess) if excess > 1 else 1)
+
+    def close(self) -> None:
+        """Close the hub's files."""
+        for log in self.partitions:
+            log.close()
+
+    def delete(self) -> None:
+        """Delete the hub's files."""
+        self.close()
+        if self._files is not None:
+            self._files.delete()
+
+    def _open(self, index: int) -> PartitionLog:
+        return PartitionLog(index, None if self._files is None else self._files.partition(index))
+
+    def _save(self) -> None:
+        if self._files is not None:
+            self._files.write(
+                HubRecord(
+                    self.name,
+                    self.created_ms,
+                    len(self.partitions),
+                    tuple(sorted(self.groups)),
+                    self._changed_retention,
+                )
+            )
 
     def _older_than_others(self, oldest: PartitionLog, most: int) -> int:
         """Count the log's events (1 to `most`) that are older than all events of other logs."""

@@ -8,24 +8,44 @@ from local.event_hubs.config import ConfigError, HubConfig, NamespaceConfig
 from local.event_hubs.errors import RESOURCE_LIMIT_EXCEEDED, AmqpError, entity_not_found
 from local.event_hubs.hub.hub import EventHub
 from local.event_hubs.hub.retention import Retention
+from local.event_hubs.hub.storage import Storage
 
 MAX_HUBS = 1000
 MAX_GROUPS = 1000
 
 
 class Namespace:
-    """A namespace of event hubs. Hub names ignore case, as in the service."""
+    """A namespace of event hubs. Hub names ignore case, as in the service.
+
+    Args:
+        config: the hubs that exist from the start.
+        retention: the limits of the events kept per hub.
+        now_ms: the clock, in ms since 1970.
+        storage: keeps the hubs while no process runs; None keeps them in memory only.
+
+    Raises:
+        ConfigError: a kept hub has more partitions than the configuration.
+        DamagedFileError: a file of a kept hub cannot be read.
+    """
 
     def __init__(
-        self, config: NamespaceConfig, retention: Retention, now_ms: Callable[[], int]
+        self,
+        config: NamespaceConfig,
+        retention: Retention,
+        now_ms: Callable[[], int],
+        storage: Storage | None = None,
     ) -> None:
         self.name = config.name
         self._config = config
         self._retention = retention
         self._now_ms = now_ms
+        self._storage = storage
         self._hubs: dict[str, EventHub] = {}
-        for hub in config.hubs:
-            self.create(hub)
+        for files, record in storage.hubs() if storage is not None else ():
+            hub = EventHub(record.config, retention, now_ms, files, record)
+            self._hubs[hub.name.lower()] = hub
+        for wanted in config.hubs:
+            self._require(wanted)
 
     def __iter__(self) -> Iterator[EventHub]:
         return iter(list(self._hubs.values()))
@@ -76,14 +96,16 @@ class Namespace:
                 HubConfig(hub.name, 1, (group,))
             except ConfigError:
                 raise entity_not_found(f"{hub.name}/ConsumerGroups/{group}") from None
-            hub.groups.add(group.lower())
+            hub.add_groups((group,))
         hub.require_group(group)
 
     def create(self, config: HubConfig) -> EventHub:
         """Create an event hub with empty partitions; an existing hub of that name is deleted."""
         if config.name in self:
             self.delete(config.name)
-        hub = self._hubs[config.name.lower()] = EventHub(config, self._retention, self._now_ms)
+        files = None if self._storage is None else self._storage.hub(config.name)
+        hub = EventHub(config, self._retention, self._now_ms, files)
+        self._hubs[config.name.lower()] = hub
         return hub
 
     def delete(self, name: str) -> None:
@@ -94,5 +116,23 @@ class Namespace:
         """
         hub = self.hub(name)
         del self._hubs[name.lower()]
+        hub.delete()
         for link in list(hub.links):
             link.detach(entity_not_found(hub.name))
+
+    def close(self) -> None:
+        """Close the files of all hubs."""
+        for hub in self:
+            hub.close()
+        if self._storage is not None:
+            self._storage.close()
+
+    def _require(self, config: HubConfig) -> None:
+        """Create a hub that does not exist; add partitions and groups to a kept hub."""
+        if config.name not in self:
+            self.create(config)
+            return
+        hub = self.hub(config.name)
+        if config.partitions != len(hub.partitions):
+            hub.grow(config.partitions)
+        hub.add_groups(config.consumer_groups)

@@ -1,12 +1,14 @@
-"""The log of one partition: in memory, append-only, trimmed at the oldest end."""
+"""The log of one partition: append-only, trimmed at the oldest end, in memory and on disk."""
 
 from __future__ import annotations
 
 from array import array
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
+from itertools import accumulate
 
 from local.event_hubs.hub.messages import Published, deliverable
+from local.event_hubs.hub.partition_files import Append, PartitionFiles, Position
 
 _COMPACT_AT = 4096
 
@@ -17,9 +19,16 @@ class PartitionLog:
     The offset is the position in bytes in the log, as in the service. Sequence number and offset
     start at 0 in a new partition. Sequence numbers and offsets never decrease; enqueued times do if
     the clock was set back.
+
+    Args:
+        partition: the number of the partition.
+        files: the files that hold the log while no process runs; None keeps the log in memory only.
+
+    Raises:
+        DamagedFileError: a file cannot be read.
     """
 
-    def __init__(self, partition: int) -> None:
+    def __init__(self, partition: int, files: PartitionFiles | None = None) -> None:
         self.partition = partition
         self.listeners: dict[object, Callable[[], None]] = {}
         # Parallel columns. Trimmed events keep their entries, without bytes, until `_compact`.
@@ -31,7 +40,11 @@ class PartitionLog:
         self._end_offset = 0
         self._last_offset = -1
         self._last_time = 0
+        self._latest_ms = 0
         self._bytes = 0
+        self._files = files
+        if files is not None:
+            self._restore(files)
 
     def __len__(self) -> int:
         return len(self._deliveries) - self._trimmed
@@ -70,20 +83,22 @@ class PartitionLog:
         return self._bytes
 
     def append(self, events: Sequence[Published], now_ms: int) -> range:
-        """Append events and wake the receivers; return the sequence numbers of the events."""
+        """Append events and wake the receivers; return the sequence numbers of the events.
+
+        Raises:
+            OSError: the files could not be written; nothing was appended.
+        """
         start = self.last_sequence + 1
-        self._last_time = now_ms
-        latest_ms = max(now_ms, self._latest[-1]) if self._latest else now_ms
         offset = self._end_offset
+        deliveries: list[bytes] = []
         for sequence, event in enumerate(events, start):
             delivery = deliverable(event, sequence, offset, now_ms)
-            self._deliveries.append(delivery)
-            self._offsets.append(offset)
-            self._latest.append(latest_ms)
-            self._last_offset = offset
+            deliveries.append(delivery)
             offset += len(delivery)
-        self._bytes += offset - self._end_offset
-        self._end_offset = offset
+        append = Append(start, self._end_offset, now_ms, deliveries)
+        if self._files is not None and deliveries:
+            self._files.append(self._position(), append)
+        self._add(append)
         for wake in list(self.listeners.values()):
             wake()
         return range(start, start + len(events))
@@ -109,6 +124,47 @@ class PartitionLog:
 
     def trim(self, count: int) -> None:
         """Remove the `count` oldest events."""
+        self._trim(count)
+        if self._files is not None:
+            self._files.trim(self.begin_sequence)
+
+    def close(self) -> None:
+        """Close the files."""
+        if self._files is not None:
+            self._files.close()
+
+    def _position(self) -> Position:
+        """Return the place of the next event."""
+        return Position(
+            self.last_sequence + 1,
+            self._end_offset,
+            self._last_offset,
+            self._last_time,
+            self._latest_ms,
+        )
+
+    def _restore(self, files: PartitionFiles) -> None:
+        position, appends, begin = files.load()
+        self._first, self._end_offset, self._last_offset = position[:3]
+        self._last_time, self._latest_ms = position[3:]
+        for append in appends:
+            self._add(append)
+        self._trim(begin - self.begin_sequence)
+
+    def _add(self, append: Append) -> None:
+        self._last_time = append.enqueued_ms
+        self._latest_ms = max(append.enqueued_ms, self._latest_ms)
+        offsets = array("q", accumulate(map(len, append.deliveries), initial=append.offset))
+        end = offsets.pop()
+        self._deliveries += append.deliveries
+        self._offsets += offsets
+        self._latest += array("q", (self._latest_ms,)) * len(offsets)
+        if offsets:
+            self._last_offset = offsets[-1]
+        self._bytes += end - self._end_offset
+        self._end_offset = end
+
+    def _trim(self, count: int) -> None:
         stop = self._trimmed + min(count, len(self))
         self._bytes -= sum(map(len, self._deliveries[self._trimmed : stop]))
         self._deliveries[self._trimmed : stop] = [b""] * (stop - self._trimmed)

@@ -183,6 +183,31 @@ def test_control_port_serves_health_hubs_and_faults() -> None:
         assert http.post("/faults/detach", json={"hub": "nosuch"}).status_code == 404
 
 
+def test_killed_process_keeps_its_hub(tmp_path: Path) -> None:
+    """Acknowledged events come back with their positions and times, and the hub with its age."""
+    arguments = ("--hub", HUB, "--partitions", "2", "--data", str(tmp_path))
+    found: list[Any] = []
+    for number in range(2):
+        with endpoint(*arguments) as (process, port), producer(port) as client:
+            if not number:
+                client.send_batch([EventData(b"a"), EventData(b"b")], partition_id="1")
+            created = client.get_eventhub_properties()["created_at"]
+            found.append((created, client.get_partition_properties("1")))
+            process.kill()
+            process.wait(PATIENCE)
+    assert found[0] == found[1]
+    assert found[1][1]["last_enqueued_sequence_number"] == 1
+
+
+async def test_second_process_is_refused_a_directory(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["--hub", HUB, "--port", "0", "--data", str(tmp_path)]
+    async with build_server(parse_arguments(arguments), {}):
+        assert main(arguments) == 1
+    assert f"error: another Event Hubs endpoint uses {tmp_path}" in capsys.readouterr().err
+
+
 async def test_command_line_sets_retention() -> None:
     arguments = ["--hub", HUB, "--port", "0", "--partitions", "1", "--retention-count", "5"]
     async with (
