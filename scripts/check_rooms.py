@@ -25,8 +25,8 @@ SMALL = (
 )
 """The folders with a limit; each had 36 to 42 modules before it was split."""
 
-NO_PACKAGES = frozenset({".", "docs/examples"})
-"""The folders of programs that are not imported as packages."""
+NO_PACKAGES = frozenset({".", "docs/examples", "wheels/local"})
+"""The folders of programs and build hooks, which are not imported as packages."""
 
 _UNCOUNTED = frozenset({"__init__.py", "__main__.py"})
 

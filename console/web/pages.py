@@ -11,8 +11,10 @@ from starlette.responses import FileResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
+from breaker.configuration import npm
+
 STATIC = Path(__file__).parents[1] / "static"
-UPLOT = Path(__file__).parents[2] / "node_modules" / "uplot" / "dist"
+UPLOT = npm.package_folder(npm.UPLOT) / "dist"
 VENDOR = {
     "/vendor/uplot.js": (UPLOT / "uPlot.iife.min.js", "text/javascript"),
     "/vendor/uplot.css": (UPLOT / "uPlot.min.css", "text/css"),
@@ -40,7 +42,5 @@ def _page(name: str) -> Callable[[Request], Awaitable[Response]]:
 async def _vendor(request: Request) -> Response:
     file, kind = VENDOR[request.url.path]
     if not file.is_file():
-        raise HTTPException(
-            404, f"{file.name} is not installed; run `npm ci` in the folder of package.json"
-        )
+        raise HTTPException(404, f"{file.name} is not installed; {npm.how_to_install()}")
     return FileResponse(file, media_type=kind)

@@ -6,10 +6,10 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
+from breaker.configuration.carried import project_folder
 from breaker.configuration.lookup import bare
 from loadtest.errors import UsageError
 from loadtest.target.endpoints import Endpoints
-from loadtest.target.stack import PROJECT
 
 PREFIX = "BREAKWATER_"
 REQUIRED = (
@@ -17,7 +17,7 @@ REQUIRED = (
     "TOPIC_ENDPOINT",
 )
 MANAGEMENT = "https://management.azure.com"
-_SETTINGS = PROJECT / "infra" / "settings.json"
+_SETTINGS = project_folder() / "infra" / "settings.json"
 """The deployed settings; reading the app's settings in Azure needs permission to its secrets."""
 
 

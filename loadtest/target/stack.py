@@ -21,12 +21,13 @@ from typing import Self
 
 import psutil
 
+from breaker.configuration.carried import IMPORT_ROOT, project_folder
 from loadtest.errors import StackError, UsageError
 from loadtest.plan.settings import WITH_REPLICA, Scenario, Settings
 from loadtest.target.endpoints import Endpoints
 from loadtest.target.hosts import host_instances
 
-PROJECT = Path(__file__).resolve().parents[2]
+PROJECT = IMPORT_ROOT
 """The working directory of `python -m local` and the other commands."""
 
 _START_SECONDS = 90.0
@@ -172,7 +173,7 @@ class Stack:
 
     async def _host(self, instances: int) -> None:
         settings = self._settings
-        app = () if settings.app is None else ("--app", str(settings.app.resolve()))
+        app = ("--app", str((settings.app or project_folder()).resolve()))
         lease = () if settings.lease_seconds is None else ("--lease", str(settings.lease_seconds))
         await self._child(
             "host",

@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
-from local.services.child import REPOSITORY
+from breaker.configuration import npm
 from local.services.health import Probe
 from local.services.ports import LOOPBACK
 from local.services.service import Service
@@ -19,7 +19,6 @@ ACCOUNT_KEY = (
     "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
 )
 
-_PROGRAM = REPOSITORY / "node_modules" / "azurite" / "dist" / "src" / "azurite.js"
 _PRELOAD = Path(__file__).with_name("azurite_preload.cjs")
 _NAMES = ("blob", "queue", "table")
 
@@ -35,9 +34,10 @@ def azurite_command(ports: Mapping[str, int], directory: Path) -> tuple[str, ...
         raise FileNotFoundError(
             "no Node.js on PATH; Azurite (local storage) needs it: install Node.js"
         )
-    if not _PROGRAM.is_file():
-        raise FileNotFoundError("Azurite is not installed; run `make setup` (or `npm ci`)")
-    arguments = [node, "--require", str(_PRELOAD), str(_PROGRAM), "--location", str(directory)]
+    program = npm.package_folder(npm.AZURITE) / "dist" / "src" / "azurite.js"
+    if not program.is_file():
+        raise FileNotFoundError(f"Azurite is not installed; {npm.how_to_install()}")
+    arguments = [node, "--require", str(_PRELOAD), str(program), "--location", str(directory)]
     for name in _NAMES:
         arguments += [f"--{name}Host", LOOPBACK, f"--{name}Port", str(ports[name])]
     return (*arguments, "--silent", "--disableTelemetry", "--skipApiVersionCheck")

@@ -10,12 +10,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import BinaryIO
 
+from breaker.configuration.carried import IMPORT_ROOT
 from local.services.health import all_answer
 from local.services.process import ProcessIdentity, end_with_parent
 from local.services.service import Service
 
 _POLL_SECONDS = 0.05
-REPOSITORY = Path(__file__).resolve().parents[2]
+REPOSITORY = IMPORT_ROOT
+"""The working directory of the services, where `python -m` finds the packages first."""
 _OWN_PREFIXES = ("BREAKER_", "PROCESSING_", "CONSOLE_", "EVENT_HUB", "EVENT_GRID_", "CLOUD_")
 
 

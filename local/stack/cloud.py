@@ -18,6 +18,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from breaker.configuration.carried import project_folder
 from local.event_grid import Topic, topic_routes
 from local.event_grid.journal import Journal
 from local.event_grid.schedule import RetrySchedule
@@ -34,7 +35,7 @@ from local.workflow.runs.interpreter import Settings
 from local.workflow.runs.requests import HttpSender
 from local.workflow.runs.store import RunStore
 
-DEFINITION = Path(__file__).parents[2] / "infra" / "workflow.json"
+DEFINITION = project_folder() / "infra" / "workflow.json"
 _TIMEOUT_SECONDS = 30
 _ENVIRONMENT = ("EVENT_GRID_TOPIC_KEY", "CONSOLE_URL", "CONSOLE_TOKEN")
 

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from types import FrameType
 from typing import TYPE_CHECKING, NoReturn
 
+from breaker.configuration import npm
 from local.stack.stack import StackOptions
 from local.stack.supervise import Outcome, supervise
 from local.state_directory import StateDirectory
@@ -29,6 +30,8 @@ class _TerminatedError(Exception):
 
 def run_foreground(options: StackOptions, console: Console, *, lifeline: bool) -> int:
     """Run the stack until Ctrl-C, SIGTERM or the end of the lifeline."""
+    if problem := _npm_problem(options):
+        return _print_outcome(Outcome(error=problem), options.directory, console)
 
     def report(outcome: Outcome) -> bool:
         _print_outcome(outcome, options.directory, console)
@@ -66,6 +69,8 @@ def run_detached(
     directory = options.directory
     if _other_is_up(directory):
         return _print_outcome(Outcome(already_up=True), directory, console)
+    if problem := _npm_problem(options):
+        return _print_outcome(Outcome(error=problem), directory, console)
     directory.logs.mkdir(parents=True, exist_ok=True, mode=0o700)
     read_end, write_end = os.pipe()
     with directory.supervisor_log.open("ab") as log:
@@ -99,6 +104,17 @@ def run_detached(
     # The supervisor outlives this process, so this process does not reap the supervisor.
     supervisor.returncode = 0
     return _print_outcome(outcome, directory, console)
+
+
+def _npm_problem(options: StackOptions) -> str | None:
+    """Install what the stack takes from npm, on first use; return the problem, if any."""
+    packages = (npm.AZURITE, npm.UPLOT) if options.console else (npm.AZURITE,)
+    try:
+        for package in packages:
+            npm.install(package)
+    except npm.NpmError as error:
+        return str(error)
+    return None
 
 
 def _print_outcome(outcome: Outcome, directory: StateDirectory, console: Console) -> int:

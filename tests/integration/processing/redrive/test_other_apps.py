@@ -44,9 +44,7 @@ def common(redis_url: str, azurite: str, event_hubs: EventHubsEndpoint) -> dict[
     }
 
 
-@pytest.fixture(
-    params=[pytest.param(each, marks=pytest.mark.long) for each in SHARED_QUEUE]
-)
+@pytest.fixture(params=[pytest.param(each, marks=pytest.mark.long) for each in SHARED_QUEUE])
 async def shared(
     request: pytest.FixtureRequest, common: dict[str, str], tmp_path: Path
 ) -> AsyncIterator[TwoApps]:
