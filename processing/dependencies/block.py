@@ -9,6 +9,7 @@ from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from processing.dependencies.outages import OUTAGES
 from processing.dependencies.scope import Scope, current_scope
 from processing.errors import FaultyHandlerError
 
@@ -46,6 +47,9 @@ class Block:
             entering = asyncio.run_coroutine_threadsafe(scope.enter(self._name), scope.loop)
             self._circuit = await asyncio.wrap_future(entering)
         self._began = time.monotonic()
+        if OUTAGES and (error := self._declared_error(scope)) is not None:
+            await self.__aexit__(type(error), error, None)
+            raise error
 
     async def __aexit__(
         self,
@@ -79,6 +83,9 @@ class Block:
             circuit = _answer(scope.enter(self._name), scope.loop)
         self._circuit = circuit
         self._began = time.monotonic()
+        if OUTAGES and (error := self._declared_error(scope)) is not None:
+            self.__exit__(type(error), error, None)
+            raise error
 
     def __exit__(
         self,
@@ -99,7 +106,16 @@ class Block:
             )
         self._used = True
         self._scope = current_scope()
+        if OUTAGES and self._scope is None and (error := self._declared_error(None)) is not None:
+            raise error
         return self._scope
+
+    def _declared_error(self, scope: Scope | None) -> Exception | None:
+        """Return the error of a call during an outage that a test has declared."""
+        outage = OUTAGES.get(self._name)
+        if outage is None:
+            return None
+        return outage.fail(time.monotonic() if scope is None else scope.loop.time())
 
     def _leave_from_thread(
         self, scope: Scope, circuit: CircuitBreaker, seconds: float, error: BaseException | None

@@ -1,0 +1,254 @@
+"""`AsyncTestApp`: the app in a test, on the running event loop."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+from typing import Self
+
+from breaker import BreakerError, CircuitBreaker
+from processing.errors import ProcessingError
+from processing.event import Event
+from processing.identity import Source
+from processing.settings import ProcessingSettings
+from processing.testing.clock import TestClock
+from processing.testing.hub import MemoryHub
+from processing.testing.instance import Instance, breaker_settings
+from processing.testing.outcome import Outcome
+from processing.testing.reckoning import Before, outcome_since
+from processing.testing.record import Record
+from processing.testing.stores import Stores
+
+RETRY_SECONDS = 5.0
+"""Pause before a failed batch is delivered again; as in the app's trigger."""
+TIMER_SECONDS = 5.0
+"""Pause between two runs of the timer that replays deferred keys; as in the app."""
+
+
+class AsyncTestApp:
+    """The app in a test: the shipped processor with memory stores, on the running event loop.
+
+    Use it as an async context manager. While no call of the handler runs, pauses take no time.
+    Time limits that the test itself sets on the loop, such as `asyncio.timeout`, see the time jump.
+
+    Args:
+        handler: a function or an object that can be called with an event, a class of such objects,
+            or the text `module:attribute`, as the setting EVENT_HANDLER takes.
+        settings: app settings, such as `{"PROCESSING_MAX_ATTEMPTS": 2}`; also passed to the class's
+            `from_settings`. Nothing is read from the environment. As in the app,
+            host.json of the current folder is read.
+    """
+
+    __test__ = False  # pytest must not take the class for a test
+
+    def __init__(self, handler: object, *, settings: Mapping[str, object] | None = None) -> None:
+        self._handler = handler
+        self._settings = {name: _text(value) for name, value in (settings or {}).items()}
+        self._hub = MemoryHub()
+        self._record = Record()
+        self._changing = False
+        self._clock: TestClock | None = None
+        self._stores: Stores | None = None
+        self._instance: Instance | None = None
+
+    async def __aenter__(self) -> Self:
+        self._clock = TestClock.join(self._is_busy)
+        try:
+            processing = ProcessingSettings.from_mapping(self._settings)
+            self._stores = Stores(self._clock, processing, breaker_settings(self._settings))
+            self._instance = await self._start()
+        except BaseException:
+            self._clock.leave(self._is_busy)
+            raise
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        assert self._clock is not None  # noqa: S101 - it is entered
+        try:
+            await self._stop()
+        finally:
+            self._clock.leave(self._is_busy)
+
+    async def run(
+        self,
+        events: Sequence[Event] = (),
+        *,
+        batch_size: int | None = None,
+        seconds: float = 0.0,
+        crash_after: Event | None = None,
+    ) -> Outcome:
+        """Deliver events to the app, and return what became of them.
+
+        The batches of a partition come one after another, those of several partitions at the same
+        time. A batch that the app does not finish stays in the hub, with all later batches of its
+        partition, until a later run.
+
+        Args:
+            events: the events of each partition in the order of their sequence numbers. Events of
+                earlier runs may come again; the app skips those that it has finished.
+            batch_size: greatest number of events in a batch; None: one batch for each partition.
+            seconds: time on the test clock for which the app at least runs. In this time a batch
+                that failed is delivered again every 5 seconds, and deferred keys are replayed.
+            crash_after: the event after whose handling the process is killed, before it has stored
+                that it handled the event. A new process gets the unfinished batches again.
+
+        Raises:
+            ValueError: an argument is not accepted.
+            RuntimeError: the handler did not finish the event `crash_after`; or the app is closed.
+        """
+        instance, stores, clock = self._opened()
+        if crash_after is not None and crash_after.id not in {each.id for each in events}:
+            raise ValueError(f"crash_after is {crash_after.id}, which is not among the events")
+        self._hub.append(events, batch_size)
+        before, began = Before.of(self._record, stores, events), clock.monotonic()
+        self._record.add(events)
+        errors: list[Exception] = []
+        if crash_after is not None:
+            self._record.crash_after = crash_after.id
+            await self._run_until_crash(instance, errors)
+            instance = await self._restart()
+        await self._deliver_all(instance, clock.monotonic() + seconds, errors)
+        return await outcome_since(
+            before,
+            record=self._record,
+            stores=stores,
+            hub=self._hub,
+            instance=instance,
+            errors=errors,
+            seconds=clock.monotonic() - began,
+        )
+
+    async def approve(self, dependency: str = "") -> None:
+        """Approve the opening of the app's circuit, or of a dependency's, as an operator does.
+
+        Raises:
+            KeyError: the app has not used this dependency.
+            RuntimeError: the circuit is not open.
+        """
+        breaker = self._circuit(dependency)
+        circuit = await breaker.refresh()
+        if circuit.state != "open":
+            raise RuntimeError(
+                f"the circuit {breaker.name} is {circuit.state}; only an open one is approved"
+            )
+        await breaker.approve(circuit.generation, "test")
+
+    def _circuit(self, dependency: str) -> CircuitBreaker:
+        instance, _, _ = self._opened()
+        if not dependency:
+            return instance.breaker
+        circuits = instance.dependencies.circuits
+        if dependency.lower() not in circuits:
+            known = ", ".join(circuits) or "none"
+            raise KeyError(f"the app has used no dependency {dependency!r}; used: {known}")
+        return circuits[dependency.lower()]
+
+    async def _deliver_all(self, instance: Instance, until: float, errors: list[Exception]) -> None:
+        """Deliver all unfinished batches, and run the timer, at least until a time."""
+        delivering = [
+            asyncio.create_task(self._deliver(instance, source, until, errors))
+            for source in self._hub.sources
+        ]
+        timer = asyncio.create_task(self._run_timer(instance))
+        tasks = [*delivering, timer]
+        try:
+            await asyncio.gather(*delivering)
+            await asyncio.sleep(until - asyncio.get_running_loop().time())
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+        if timer.done() and not timer.cancelled():
+            timer.result()
+        await instance.processor.replayer.wait_idle()
+
+    async def _deliver(
+        self, instance: Instance, source: Source, until: float, errors: list[Exception]
+    ) -> None:
+        """Deliver a partition's batches; after `until` an unfinished one is not repeated."""
+        loop = asyncio.get_running_loop()
+        while (batch := self._hub.next(source)) is not None:
+            try:
+                await instance.processor.process(batch)
+            except (ProcessingError, BreakerError) as error:
+                errors.append(error)
+                if loop.time() + RETRY_SECONDS > until:
+                    return
+                await asyncio.sleep(RETRY_SECONDS)
+            else:
+                self._hub.checkpoint(source)
+
+    async def _run_timer(self, instance: Instance) -> None:
+        while True:
+            await asyncio.sleep(TIMER_SECONDS)
+            await instance.processor.replayer.run_due(instance.processor.parts.budget.timer_seconds)
+
+    async def _run_until_crash(self, instance: Instance, errors: list[Exception]) -> None:
+        """Deliver all batches until the process dies.
+
+        Raises:
+            RuntimeError: the batches ended before that.
+        """
+        now = asyncio.get_running_loop().time()
+        delivering = asyncio.create_task(self._deliver_all(instance, now, errors))
+        dying = asyncio.create_task(self._record.crashed.wait())
+        try:
+            await asyncio.wait({delivering, dying}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in (delivering, dying):
+                task.cancel()
+            await asyncio.gather(delivering, dying, return_exceptions=True)
+        event, self._record.crash_after = self._record.crash_after, ""
+        if not self._record.crashed.is_set():
+            raise RuntimeError(f"no crash: the handler has not finished event {event}")
+        self._record.crashed.clear()
+
+    async def _start(self) -> Instance:
+        assert self._stores is not None  # noqa: S101 - the app is entered
+        assert self._clock is not None  # noqa: S101
+        self._changing = True
+        try:
+            return await Instance.open(
+                self._handler,
+                self._settings,
+                stores=self._stores,
+                clock=self._clock,
+                record=self._record,
+            )
+        finally:
+            self._changing = False
+
+    async def _stop(self) -> None:
+        instance, self._instance = self._instance, None
+        if instance is not None:
+            self._changing = True
+            try:
+                await instance.aclose()
+            finally:
+                self._changing = False
+
+    async def _restart(self) -> Instance:
+        await self._stop()
+        self._instance = await self._start()
+        return self._instance
+
+    def _opened(self) -> tuple[Instance, Stores, TestClock]:
+        if self._instance is None or self._stores is None or self._clock is None:
+            raise RuntimeError("the test app is not open; use it in a `with` block")
+        return self._instance, self._stores, self._clock
+
+    def _is_busy(self) -> bool:
+        """Return whether time must pass as usual, because the handler works."""
+        return self._changing or (
+            self._instance is not None and self._instance.handler.in_flight > 0
+        )
+
+
+def _text(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)

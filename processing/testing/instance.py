@@ -1,0 +1,137 @@
+"""One instance of the app in a test: the shipped processor, its circuits and the handler."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
+from typing import Any, Self
+
+from breaker import BreakerSettings, CircuitBreaker, DependencyCircuits, DependencySettings
+from processing.batch import shutdown
+from processing.batch.processor import BatchProcessor
+from processing.batch.time_budget import TimeBudget
+from processing.deferring.admission import MOST_REPLAYS
+from processing.errors import HandlerLoadError
+from processing.handlers.loading import LoadedHandler, find_handler
+from processing.handlers.shape import ACCEPTED, fault_of
+from processing.settings import ProcessingSettings
+from processing.testing.clock import TestClock
+from processing.testing.record import Record
+from processing.testing.stores import Stores
+
+INSTANCE = "test:1"
+POLL_SECONDS = 2.0
+"""Default of BREAKER_POLL_SECONDS in a test, in which no other instance changes a circuit.
+
+Each poll takes real time, and a test may run for hours on the test clock.
+"""
+
+
+class Instance:
+    """One instance of the app; a crash ends it, and the next one has the same stores."""
+
+    def __init__(
+        self,
+        handler: LoadedHandler,
+        breaker: CircuitBreaker,
+        dependencies: DependencyCircuits,
+        processor: BatchProcessor,
+        closing: AsyncExitStack,
+    ) -> None:
+        self.handler = handler
+        self.breaker = breaker
+        self.dependencies = dependencies
+        self.processor = processor
+        self._closing = closing
+
+    @classmethod
+    async def open(
+        cls,
+        handler: object,
+        settings: Mapping[str, str],
+        *,
+        stores: Stores,
+        clock: TestClock,
+        record: Record,
+    ) -> Self:
+        """Load the handler, and open an instance on the stores.
+
+        Raises:
+            HandlerLoadError: the handler cannot be called with an event.
+            SettingsError, breaker.SettingsError: a setting is unknown or out of bounds, or does not
+                fit into functionTimeout.
+            HostJsonError: host.json in the current folder cannot be read.
+        """
+        processing = ProcessingSettings.from_mapping(settings)
+        breaking = breaker_settings(settings)
+        budget = TimeBudget.from_mapping(settings, processing)
+        depending = DependencySettings.from_mapping(settings, breaking)
+        async with AsyncExitStack() as opened:
+            loaded = load(handler, settings, processing)
+            opened.push_async_callback(loaded.aclose)
+            loaded.handle = record.recorded(loaded.handle)
+            breaker = await opened.enter_async_context(
+                CircuitBreaker(stores.circuit, breaking, clock=clock, instance=INSTANCE)
+            )
+            dependencies = await opened.enter_async_context(
+                DependencyCircuits(stores.dependencies, depending, clock=clock, instance=INSTANCE)
+            )
+            processor = BatchProcessor(
+                loaded,
+                breaker=breaker,
+                progress=stores.progress,
+                poison=stores.poison,
+                parking=stores.parking,
+                settings=processing,
+                count_poison=breaking.count_poison,
+                instance=INSTANCE,
+                dependencies=dependencies,
+                budget=budget,
+            )
+            return cls(loaded, breaker, dependencies, processor, opened.pop_all())
+
+    async def aclose(self) -> None:
+        """Stop the processor, wait until nothing runs, and close the handler."""
+        self.processor.stop()
+        try:
+            await shutdown.wait_idle(self.processor)
+        finally:
+            await self._closing.aclose()
+
+
+def breaker_settings(settings: Mapping[str, str]) -> BreakerSettings:
+    """Return the settings of the app's circuit in a test.
+
+    Raises:
+        breaker.SettingsError: a setting is unknown or out of bounds.
+    """
+    return BreakerSettings.from_mapping({"BREAKER_POLL_SECONDS": str(POLL_SECONDS), **settings})
+
+
+def load(
+    handler: object, settings: Mapping[str, str], processing: ProcessingSettings
+) -> LoadedHandler:
+    """Load a function, a class, an object, or what `module:attribute` names.
+
+    Raises:
+        HandlerLoadError: the handler cannot be called with an event.
+    """
+    found: Any = find_handler(handler) if isinstance(handler, str) else handler
+    name = handler if isinstance(handler, str) else _name_of(handler)
+    if fault := fault_of(found):
+        raise HandlerLoadError(f"the handler {name} {fault}; it takes {ACCEPTED}")
+    if inspect.isclass(found):
+        factory = getattr(found, "from_settings", None)
+        found = factory(settings) if factory else found()
+    return LoadedHandler(
+        name,
+        found,
+        threads=processing.max_lanes + min(MOST_REPLAYS, processing.max_lanes),
+        timeout_seconds=processing.handler_timeout_seconds,
+    )
+
+
+def _name_of(handler: object) -> str:
+    named = handler if hasattr(handler, "__qualname__") else type(handler)
+    return f"{getattr(named, '__module__', '?')}:{getattr(named, '__qualname__', '?')}"

@@ -1,0 +1,69 @@
+"""The pytest plugin: its fixture, and the cost of its import."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+ROOT = Path(__file__).parents[3]
+TEST = '''
+from breakwater.testing import downstream_down, event
+
+
+def handle(event):
+    """Handle nothing."""
+
+
+def test_two_runs_share_the_stores(breakwater_app):
+    app = breakwater_app(handle, settings={"PROCESSING_MAX_LANES": 1})
+    once = event("x")
+    assert app.run([once]).handled == [once]
+    assert app.run([once]).skipped == [once]
+'''
+
+
+def run_python(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, *arguments],
+        cwd=cwd,
+        env={"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        check=False,
+        text=True,
+    )
+
+
+def test_fixture_opens_and_closes_an_app(tmp_path: Path) -> None:
+    (tmp_path / "test_handler.py").write_text(TEST)
+    options = ["-p", "no:cacheprovider", "-p", "no:asyncio", "-W", "error", "-q"]
+    if "breakwater" not in _plugins():
+        options += ["-p", "breakwater.pytest_plugin"]
+    done = run_python("-m", "pytest", *options, cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "1 passed" in done.stdout
+
+
+def test_plugin_imports_nothing_of_the_processor(tmp_path: Path) -> None:
+    """Pytest imports the plugin in each run of each project that has Breakwater installed."""
+    program = (
+        "import sys, pytest; before = set(sys.modules); import breakwater.pytest_plugin; "
+        "print(*sorted(set(sys.modules) - before))"
+    )
+    loaded = run_python("-c", program, cwd=tmp_path).stdout.split()
+    heavy = [each for each in loaded if each.split(".")[0] in {"azure", "redis", "opentelemetry"}]
+    assert "breakwater.pytest_plugin" in loaded
+    assert heavy == []
+    assert not [each for each in loaded if each.startswith(("processing.", "breaker."))]
+
+
+def test_plugin_is_an_entry_point_of_the_package() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert project["entry-points"]["pytest11"] == {"breakwater": "breakwater.pytest_plugin"}
+
+
+def _plugins() -> set[str]:
+    from importlib.metadata import entry_points
+
+    return {each.name for each in entry_points(group="pytest11")}

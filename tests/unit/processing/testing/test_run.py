@@ -1,0 +1,192 @@
+"""Runs of the test kit: each outcome that the processor knows, as a user's test sees it."""
+
+from __future__ import annotations
+
+import pytest
+
+from breaker import CircuitState
+from breaker import SettingsError as BreakerSettingsError
+from processing.errors import (
+    DependencyUnavailableError,
+    HandlerLoadError,
+    PoisonEventError,
+    SettingsError,
+)
+from processing.event import Event
+from processing.testing.events import event
+from processing.testing.outages import downstream_down
+from processing.testing.running import TestApp, run
+from tests.unit.processing.testing.handlers import Orders, charge, handle
+
+
+def test_handled_events_are_the_passed_objects_in_the_order_of_their_keys() -> None:
+    events = [event(key=key) for key in "abab"]
+    outcome = run(handle, events)
+    assert len(outcome.handled) == len(outcome.calls) == 4
+    for key in "ab":
+        own = [each for each in outcome.handled if each.key == key]
+        passed = [each for each in events if each.key == key]
+        assert [id(each) for each in own] == [id(each) for each in passed]
+    assert (outcome.poisoned, outcome.kept, outcome.circuit) == ([], [], CircuitState.CLOSED)
+    outcome.check()
+
+
+def test_retries_take_no_time() -> None:
+    """The three pauses are more than two minutes on the test clock."""
+    failing = event("fail")
+    pauses = {"PROCESSING_RETRY_INITIAL_SECONDS": 30, "PROCESSING_RETRY_MAX_SECONDS": 300}
+    outcome = run(handle, [failing], settings=pauses)
+    assert outcome.of(failing).attempts == 4
+    assert outcome.seconds > 120
+
+
+def test_poisoned_event_says_why_and_its_key_continues() -> None:
+    bad, good = event("poison", key="a"), event(key="a")
+    outcome = run(handle, [bad, good])
+    assert (outcome.poisoned, outcome.handled) == ([bad], [good])
+    assert outcome.of(bad).why == "processing.errors.PoisonEventError: asked for"
+    assert outcome.of(bad).attempts == 1
+    with pytest.raises(PoisonEventError, match="asked for"):
+        outcome.check()
+
+
+def test_events_behind_a_poisoned_one_are_parked_if_the_settings_say_so() -> None:
+    bad, good = event("poison", key="a"), event(key="a")
+    outcome = run(handle, [bad, good], settings={"PROCESSING_POISON_ORDERING": "park"})
+    assert (outcome.poisoned, outcome.parked, outcome.handled) == ([bad], [good], [])
+
+
+def test_event_whose_dependency_is_down_is_deferred_with_its_key_and_comes_back() -> None:
+    events = [event(key="a"), event(key="a"), event(key="b")]
+    with TestApp(charge) as app:
+        with downstream_down("bank") as outage:
+            outcome = app.run(events)
+        assert outage.calls == len(outcome.calls) > 0
+        assert (outcome.deferred, outcome.parked) == ([events[0], events[2]], [events[1]])
+        assert "bank is down" in outcome.of(events[0]).why
+        later = app.run(seconds=30)
+    assert (later.deferred, later.parked) == ([], [])
+    assert [each for each in later.handled if each.key == "a"] == events[:2]
+    assert later.seconds >= 30
+
+
+def test_circuit_opens_after_failures_and_an_approval_continues_with_the_kept_events() -> None:
+    rules = {"BREAKER_FAILURE_THRESHOLD": 3, "BREAKER_HALF_OPEN_PERMITS": 1}
+    settings = {**rules, "PROCESSING_MAX_LANES": 1, "PROCESSING_KEYLESS_ORDER": "none"}
+    bad, good = [event("fail") for _ in range(3)], [event() for _ in range(4)]
+    with TestApp(handle, settings=settings) as app:
+        outcome = app.run([*bad, *good])
+        assert outcome.circuit is CircuitState.OPEN
+        assert (outcome.poisoned, outcome.kept) == (bad, good)
+        assert outcome.of(good[0]).attempts == 0
+        assert [type(each).__name__ for each in outcome.errors] == ["CircuitOpenError"]
+        app.approve()
+        later = app.run()
+        assert (later.handled, later.kept, later.circuit) == (good, [], CircuitState.CLOSED)
+        with pytest.raises(RuntimeError, match="is closed; only an open one is approved"):
+            app.approve()
+
+
+def test_later_batches_of_a_partition_wait_behind_a_failed_one() -> None:
+    """Another partition continues."""
+
+    async def refuse(each: Event) -> None:
+        if each.partition == "0":
+            raise DependencyUnavailableError("down")
+
+    waiting, other = [event(), event()], event(partition=1)
+    outcome = run(refuse, [*waiting, other], batch_size=1)
+    assert (outcome.kept, outcome.handled) == (waiting, [other])
+    assert outcome.of(waiting[1]).attempts == 0
+
+
+def test_failed_batch_is_delivered_again_while_seconds_are_left() -> None:
+    waiting = event()
+    with downstream_down("bank", seconds=80):
+        outcome = run(charge, [waiting], seconds=200)
+    assert outcome.handled == [waiting]
+    assert len(outcome.errors) == 1
+
+
+def test_event_handled_before_a_crash_is_handled_twice_and_no_other() -> None:
+    first, crashed, last = event(), event(), event()
+    outcome = run(handle, [first, crashed, last], crash_after=crashed)
+    assert outcome.handled == [first, crashed, crashed, last]
+    assert outcome.kept == []
+
+
+def test_crash_after_an_event_that_is_never_handled_is_refused() -> None:
+    bad = event("poison")
+    with pytest.raises(RuntimeError, match=f"no crash: .* has not finished event {bad.id}"):
+        run(handle, [bad], crash_after=bad)
+    with pytest.raises(ValueError, match="not among the events"):
+        run(handle, [bad], crash_after=event())
+
+
+def test_redelivered_event_is_skipped() -> None:
+    once = event()
+    with TestApp(handle) as app:
+        assert app.run([once]).handled == [once]
+        outcome = app.run([once])
+    assert (outcome.handled, outcome.skipped, outcome.calls) == ([], [once], [])
+
+
+def test_class_is_built_from_the_settings_and_closed() -> None:
+    Orders.built.clear()
+    Orders.closed.clear()
+    outcome = run(Orders, [crashed := event()], settings={"BANK_URL": "x"}, crash_after=crashed)
+    assert [each.seen for each in Orders.built] == [[crashed], [crashed]]
+    assert Orders.closed == Orders.built
+    assert outcome.handled == [crashed, crashed]
+    assert Orders.built[0].url == "x"
+
+
+def test_handler_is_found_by_its_name() -> None:
+    name = "tests.unit.processing.testing.handlers:handle"
+    assert run(name, [once := event()]).handled == [once]
+
+
+def test_unusable_handlers_and_settings_are_refused() -> None:
+    with pytest.raises(HandlerLoadError, match="cannot be called"):
+        run(7, [event()])
+    with pytest.raises(HandlerLoadError, match="takes \\(\\)"):
+        run(lambda: None, [event()])
+    with pytest.raises(SettingsError, match="it takes at most"):
+        run(handle, [], settings={"PROCESSING_HOLD_SECONDS": 900})
+    with pytest.raises(BreakerSettingsError, match="did you mean BREAKER_FAILURE_THRESHOLD"):
+        run(handle, [], settings={"BREAKER_FAILURE_THRESHOLDS": 3})
+
+
+def test_event_that_a_hub_would_not_deliver_is_refused() -> None:
+    first, second = event(), event()
+    with pytest.raises(ValueError, match="create the events in the order"):
+        run(handle, [second, first])
+    with TestApp(handle) as app:
+        app.run([second])
+        with pytest.raises(ValueError, match="create the events in the order"):
+            app.run([first])
+    with pytest.raises(ValueError, match="batch_size is 0"):
+        run(handle, [second], batch_size=0)
+
+
+def test_closed_app_is_refused() -> None:
+    with TestApp(handle) as app:
+        pass
+    with pytest.raises(RuntimeError, match="use it in a `with` block"):
+        app.run()
+
+
+def test_text_of_an_outcome_names_each_event() -> None:
+    bad, good = event("poison", key="a"), event()
+    lines = str(run(handle, [bad, good])).splitlines()
+    assert lines[0] == (
+        f"0/{bad.sequence_number} (key 'a'): poisoned after 1 attempt: "
+        "processing.errors.PoisonEventError: asked for"
+    )
+    assert lines[1] == f"0/{good.sequence_number} (no key): handled after 1 attempt"
+    assert lines[2] == "circuits: app closed"
+
+
+def test_unknown_event_has_no_outcome() -> None:
+    with pytest.raises(KeyError, match="has not received event"):
+        run(handle, []).of(event())
