@@ -37,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if args.command == "up":
             return _up(args, arguments, directory, parser)
         if args.command == "down":
-            return _down(directory)
+            return _down(directory, wipe=args.wipe)
         return _status(directory, partitions=not args.services, as_json=args.json)
     except OSError as error:
         print(f"{parser.prog}: {error}", file=sys.stderr)
@@ -56,6 +56,12 @@ def _parser(*, with_host: bool) -> argparse.ArgumentParser:
     ):
         command = commands.add_parser(name, help=text)
         _add_state_dir(command)
+        if name == "down":
+            command.add_argument(
+                "--wipe",
+                action="store_true",
+                help="delete the data, which the next `up` would continue with",
+            )
         if name == "status":
             command.add_argument("--json", action="store_true", help="print JSON")
             command.add_argument(
@@ -84,8 +90,12 @@ def _add_up(up: argparse.ArgumentParser) -> None:
     up.add_argument(
         "--partitions",
         type=_positive,
-        default=4,
-        help="number of the hub's partitions (default: 4)",
+        help="number of the hub's partitions (default: that of the kept hub, or 4)",
+    )
+    up.add_argument(
+        "--wipe",
+        action="store_true",
+        help="delete the data of the run before: events, Redis, queues and keys",
     )
     up.add_argument(
         "--set",
@@ -178,6 +188,7 @@ def _up(
             *("--workflow-retry-scale", str(args.workflow_retry_scale)),
             *("--stop-seconds", str(args.stop_seconds)),
         ),
+        wipe=args.wipe,
     )
     if args.ready_fd is None and not args.foreground:
         return up.run_detached(options, arguments, _console(), lifeline=args.lifeline)
@@ -190,10 +201,10 @@ def _up(
     return up.run_reporting(options, args.ready_fd, lifeline=args.lifeline)
 
 
-def _down(directory: StateDirectory) -> int:
+def _down(directory: StateDirectory, *, wipe: bool) -> int:
     from local.stack.down import take_down  # noqa: PLC0415 - see _up
 
-    print(asyncio.run(take_down(directory)))
+    print(asyncio.run(take_down(directory, wipe=wipe)))
     if hosts := directory.live_hosts():
         processes = ", ".join(map(str, hosts))
         print(f"These function hosts are still running without a stack (process ids): {processes}.")

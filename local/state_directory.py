@@ -50,7 +50,7 @@ class StateDirectory:
 
     @property
     def data(self) -> Path:
-        """The directory for data of Redis, Azurite and the workflow, and configuration."""
+        """The directory for keys, and data of Redis, Azurite, the hub and the workflow."""
         return self.path / "data"
 
     @property
@@ -93,13 +93,26 @@ class StateDirectory:
 
     def wipe(self) -> None:
         """Delete the data, logs and records of the last run."""
+        self.wipe_data()
+        self.clear()
+
+    def wipe_data(self) -> None:
+        """Delete the data that `up` would continue with, and the wanted state of the app."""
         shutil.rmtree(self.data, ignore_errors=True)
+        (self.path / "site.json").unlink(missing_ok=True)
+
+    def has_data(self) -> bool:
+        """Return whether `up` would continue with the data of an earlier run."""
+        return self.data.is_dir() and any(self.data.iterdir())
+
+    def clear(self) -> None:
+        """Delete the logs and records of the last run; keep its data."""
         for log in self.logs.glob("*.log"):
             if log == self.supervisor_log:  # still open as the standard error of this process
                 os.truncate(log, 0)
             else:
                 log.unlink()
-        for file in (self.endpoints_file, self.services_file, self.path / "site.json"):
+        for file in (self.endpoints_file, self.services_file):
             file.unlink(missing_ok=True)
         for record in self.hosts.glob("*.json"):
             if not _is_live(record):

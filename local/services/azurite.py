@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import signal
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -53,6 +54,8 @@ def azurite_service(ports: Mapping[str, int], directory: Path) -> Service:
             "AZURITE_ACCOUNTS": ";".join(f"{name}:{ACCOUNT_KEY}" for name in (ACCOUNT, APP_ACCOUNT))
         },
         probes=tuple(Probe("http-any", ports[name], f"/{ACCOUNT}") for name in _NAMES),
+        # Azurite writes its tables every five seconds, and when it is asked to stop.
+        death_signal=signal.SIGTERM,
     )
 
 

@@ -142,7 +142,7 @@ async def _spawn(
         cwd=cwd,
         env={**environment, **service.environment},
         start_new_session=True,
-        preexec_fn=end_with_parent(),
+        preexec_fn=end_with_parent(service.death_signal),
     )
 
 

@@ -16,17 +16,28 @@ CONSOLE_GROUP = "console"
 
 
 def event_hubs_service(
-    port: int, control_port: int, config: Path, *, hub: str, partitions: int, key: str
+    port: int,
+    control_port: int,
+    config: Path,
+    *,
+    hub: str,
+    partitions: int,
+    key: str,
+    data: Path | None = None,
 ) -> Service:
-    """Return the endpoint with one hub; write `config` in the form of Microsoft's emulator."""
+    """Return the endpoint with one hub; write `config` in the form of Microsoft's emulator.
+
+    The endpoint keeps hubs and events in the directory `data`, or without one only in memory.
+    """
     groups = [{"Name": CONSOLE_GROUP}]
     entity = {"Name": hub, "PartitionCount": partitions, "ConsumerGroups": groups}
     namespace = {"Type": "EventHub", "Name": "emulatorNs1", "Entities": [entity]}
     write_json(config, {"UserConfig": {"NamespaceConfig": [namespace]}})
     command = (sys.executable, "-m", "local.event_hubs", "--port", str(port))
+    kept = () if data is None else ("--data", str(data))
     return Service(
         name="event-hubs",
-        command=(*command, "--control-port", str(control_port), "--config", str(config)),
+        command=(*command, "--control-port", str(control_port), "--config", str(config), *kept),
         ports={"event-hubs": port, "event-hubs-control": control_port},
         probes=(Probe("http", control_port),),
         environment={"EVENT_HUBS_KEY": f"{KEY_NAME}={key}"},

@@ -42,8 +42,13 @@ class PortChoice:
     asked: Mapping[str, int]
     ephemeral: bool = False
 
-    def resolve(self) -> dict[str, int]:
+    def resolve(self, kept: Mapping[str, int] | None = None) -> dict[str, int]:
         """Return a free port for every name.
+
+        Args:
+            kept: the ports of an earlier run by name, which are used again if no other port is
+                requested, so that addresses stay valid. Any free port takes the place of a kept
+                port that another program has taken, if the choice is `ephemeral`.
 
         Raises:
             PortError: a port is taken, out of range, or requested twice.
@@ -54,7 +59,7 @@ class PortChoice:
                 f"unknown port names {sorted(unknown)}; known names are {sorted(DEFAULT_PORTS)}"
             )
         default = dict.fromkeys(DEFAULT_PORTS, 0) if self.ephemeral else dict(DEFAULT_PORTS)
-        ports = default | dict(self.asked)
+        ports = default | self._usable(kept or {}) | dict(self.asked)
         _refuse_duplicates(ports)
         for name, port in ports.items():
             if port:
@@ -62,6 +67,13 @@ class PortChoice:
         for name in (name for name, port in ports.items() if not port):
             ports[name] = free_port(avoid=ports.values())
         return ports
+
+    def _usable(self, kept: Mapping[str, int]) -> dict[str, int]:
+        """Return the kept ports of known names; for ephemeral ports only those that are free."""
+        again = {name: port for name, port in kept.items() if name in DEFAULT_PORTS}
+        if not self.ephemeral:
+            return again
+        return {name: port for name, port in again.items() if same_port(port) is not None}
 
 
 def _refuse_duplicates(ports: Mapping[str, int]) -> None:
@@ -105,6 +117,15 @@ def free_port(*, avoid: Iterable[int] = ()) -> int:
                 _bind(port)
                 return port
     raise PortError(f"no free port between {low} and {high}")
+
+
+def same_port(port: int) -> int | None:
+    """Return a port of an earlier run if it is free and no other process reserved it, else None."""
+    if reserve(port):
+        with contextlib.suppress(OSError):
+            _bind(port)
+            return port
+    return None
 
 
 def _quiet_range() -> tuple[int, int]:

@@ -65,8 +65,8 @@ class ProcessIdentity:
                 os.kill(self.pid, number)
 
 
-def end_with_parent() -> Callable[[], None] | None:
-    """Return a `preexec_fn` that has the kernel kill the child when this process ends (Linux).
+def end_with_parent(number: signal.Signals = signal.SIGKILL) -> Callable[[], None] | None:
+    """Return a `preexec_fn` that has the kernel signal the child when this process ends (Linux).
 
     The kernel watches the *thread* that forked, so call this function and start the child in the
     main thread. Other systems return None, and `down` ends the recorded children.
@@ -76,7 +76,7 @@ def end_with_parent() -> Callable[[], None] | None:
     libc, parent = _LIBC, os.getpid()
 
     def prepare() -> None:
-        libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        libc.prctl(_PR_SET_PDEATHSIG, number, 0, 0, 0)
         if os.getppid() != parent:  # the parent ended between the fork and the line above
             os._exit(1)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,6 +30,7 @@ class Service:
             start is never retried.
         restarts_endlessly: whether a service that was ready once is restarted however often it
             ends; the log then names the crash loop.
+        death_signal: the signal that the kernel sends if the supervisor is killed (Linux).
     """
 
     name: str
@@ -41,3 +43,4 @@ class Service:
     ready_file: Callable[[int], Path] | None = None
     fatal_exit_code: int | None = None
     restarts_endlessly: bool = False
+    death_signal: signal.Signals = signal.SIGKILL

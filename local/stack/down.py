@@ -6,13 +6,18 @@ import asyncio
 
 from local.services.process import ProcessIdentity, end_all
 from local.stack.supervise import end_leftovers
-from local.state_directory import StateDirectory
+from local.state_directory import AlreadyUpError, StateDirectory
 
-_SUPERVISOR_GRACE_SECONDS = 15
+_SUPERVISOR_GRACE_SECONDS = 20
 
 
-async def take_down(directory: StateDirectory) -> str:
-    """End every process that `up` started and return a sentence about it; safe to repeat."""
+async def take_down(directory: StateDirectory, *, wipe: bool = False) -> str:
+    """End every process that `up` started and return sentences about it; safe to repeat.
+
+    Args:
+        directory: the stack's directory.
+        wipe: delete the data, which the next `up` would continue with.
+    """
     supervisor = await _find_supervisor(directory)
     was_up = supervisor is not None and supervisor.alive()
     if supervisor is not None:
@@ -21,12 +26,27 @@ async def take_down(directory: StateDirectory) -> str:
         await end_all([supervisor], _SUPERVISOR_GRACE_SECONDS)
     leftovers = await end_leftovers(directory)
     directory.forget()
+    data = _data(directory, wipe=wipe)
     if was_up:
-        return "The stack is down."
+        return f"The stack is down.{data}"
     if leftovers:
         names = ", ".join(leftovers)
-        return f"The supervisor was not running; ended its remaining services: {names}."
-    return "The stack is not running."
+        return f"The supervisor was not running; ended its remaining services: {names}.{data}"
+    return f"The stack is not running.{data}"
+
+
+def _data(directory: StateDirectory, *, wipe: bool) -> str:
+    """Delete the data if `wipe` is true; return a sentence about the data, if there is any."""
+    if not directory.has_data():
+        return ""
+    if not wipe:
+        return f" Its data is kept in {directory.data} for the next `up`; `down --wipe` deletes it."
+    try:
+        with directory.lock(attempts=20):
+            directory.wipe_data()
+    except AlreadyUpError:
+        return " Its data is not deleted, because another `up` has begun."
+    return " Its data is deleted."
 
 
 async def _find_supervisor(directory: StateDirectory) -> ProcessIdentity | None:

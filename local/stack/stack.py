@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,11 +11,12 @@ from local.services.azurite import APP_ACCOUNT, azurite_service, storage_connect
 from local.services.cloud import SITE_PATH, TOPIC, cloud_service
 from local.services.console import console_service
 from local.services.event_hubs import event_hub_connection, event_hubs_service
-from local.services.ports import LOOPBACK, PortChoice, free_port
+from local.services.ports import LOOPBACK, PortChoice, free_port, same_port
 from local.services.redis import redis_service, redis_url
 from local.services.redis_pair import REPLICATION, proxy_service, replica_service
 from local.services.service import Service
 from local.settings_file import app_settings
+from local.stack.kept import Kept, hub_directory, partitions_of
 from local.state_directory import StateDirectory
 
 
@@ -26,70 +25,64 @@ class StackOptions:
     """The options of `up`.
 
     Attributes:
+        partitions: the number of the hub's partitions; None continues with the kept number, or
+            takes 4.
         redis_replica: whether Redis has a replica, and a proxy has the address of both.
+        wipe: delete the data of the run before, instead of continuing with it.
     """
 
     directory: StateDirectory
     settings_file: Path
     ports: PortChoice
-    partitions: int = 4
+    partitions: int | None = None
     settings: Mapping[str, str] = field(default_factory=dict, repr=False)
     console: bool = True
     redis_replica: bool = False
     cloud_arguments: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Secrets:
-    """Keys and tokens, generated for every `up`."""
-
-    topic_key: str = field(repr=False)
-    console_token: str = field(repr=False)
-    event_hub_key: str = field(repr=False)
-
-    @classmethod
-    def generate(cls) -> Secrets:
-        """Return random secrets; keys are in base64, as on Azure."""
-        return cls(
-            topic_key=_key(),
-            console_token=secrets.token_urlsafe(24),
-            event_hub_key=_key(),
-        )
+    wipe: bool = False
 
 
 @dataclass(frozen=True)
 class Stack:
-    """The services of the stack, their endpoints and the app's settings (`values`)."""
+    """The services of the stack, their endpoints and the app's settings (`values`).
+
+    Attributes:
+        ports: all ports by name, which the next run uses again.
+    """
 
     services: tuple[Service, ...]
+    ports: Mapping[str, int]
     endpoints: dict[str, Any] = field(repr=False)
     values: dict[str, str] = field(repr=False)
 
 
 @dataclass(frozen=True)
 class RedisPair:
-    """A replica of Redis, and the proxy; all three take free ports.
+    """A replica of Redis, and the proxy; their ports are those of the run before, or free ones.
 
     Attributes:
-        port: the port of the proxy.
+        ports: the ports by name; `redis-proxy` is the address of both servers.
         services: the replica and the proxy.
         endpoints: the addresses of the two servers and of the proxy's control port.
     """
 
-    port: int
+    ports: Mapping[str, int]
     services: tuple[Service, ...]
     endpoints: dict[str, Any]
 
     @classmethod
-    def choose(cls, ports: Mapping[str, int], data: Path) -> Self:
+    def choose(cls, ports: Mapping[str, int], kept: Mapping[str, int], data: Path) -> Self:
         """Choose the ports, and create the replica's directory."""
-        primary, taken = ports["redis"], list(ports.values())
-        for _ in range(3):
-            taken.append(free_port(avoid=taken))
-        replica, proxy, control = taken[-3:]
-        (data / "redis-replica").mkdir()
+        primary, own = ports["redis"], dict[str, int]()
+        for name in ("redis-replica", "redis-proxy", "redis-proxy-control"):
+            taken = {*ports.values(), *own.values()}
+            again = kept.get(name)
+            usable = None if again is None or again in taken else same_port(again)
+            own[name] = usable or free_port(avoid=taken)
+        replica, proxy, control = own.values()
+        (data / "redis-replica").mkdir(exist_ok=True)
         return cls(
-            proxy,
+            own,
             (
                 replica_service(replica, data / "redis-replica", primary),
                 proxy_service(proxy, control, (primary, replica)),
@@ -101,18 +94,20 @@ class RedisPair:
         )
 
 
-def compose(options: StackOptions, keys: Secrets, supervisor_pid: int) -> Stack:
+def compose(options: StackOptions, kept: Kept, supervisor_pid: int) -> Stack:
     """Choose ports, create directories and describe the services without starting them.
 
     Raises:
         PortError: a port is taken.
+        KeptDataError: the options do not fit the data of the run before.
+        DamagedFileError: the record of the kept hub cannot be read.
         FileNotFoundError: a program of the stack is not installed.
     """
-    ports = options.ports.resolve()
+    keys, ports = kept.keys, options.ports.resolve(kept.ports)
     data = options.directory.data
-    (data / "redis").mkdir(parents=True)
-    pair = RedisPair.choose(ports, data) if options.redis_replica else None
-    address = redis_url(ports["redis"] if pair is None else pair.port)
+    (data / "redis").mkdir(parents=True, exist_ok=True)
+    pair = RedisPair.choose(ports, kept.ports, data) if options.redis_replica else None
+    address = redis_url(ports["redis"] if pair is None else pair.ports["redis-proxy"])
     cloud_url = f"http://{LOOPBACK}:{ports['cloud']}"
     console_url = f"http://{LOOPBACK}:{ports['console']}"
     values = app_settings(
@@ -137,8 +132,11 @@ def compose(options: StackOptions, keys: Secrets, supervisor_pid: int) -> Stack:
             ports["event-hubs-control"],
             data / "event-hubs.json",
             hub=values["EVENT_HUB_NAME"],
-            partitions=options.partitions,
+            partitions=partitions_of(
+                options.directory, values["EVENT_HUB_NAME"], options.partitions
+            ),
             key=keys.event_hub_key,
+            data=hub_directory(options.directory),
         ),
         cloud_service(
             ports["cloud"],
@@ -171,8 +169,5 @@ def compose(options: StackOptions, keys: Secrets, supervisor_pid: int) -> Stack:
         "state_dir": str(options.directory.path),
         "supervisor_pid": supervisor_pid,
     }
-    return Stack(services, endpoints, values)
-
-
-def _key() -> str:
-    return base64.b64encode(secrets.token_bytes(32)).decode()
+    used = {**ports, **({} if pair is None else pair.ports)}
+    return Stack(services, used, endpoints, values)

@@ -7,19 +7,27 @@ import contextlib
 import logging
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from local.event_hubs.hub.partition_files import DamagedFileError
 from local.files import write_json
 from local.lifeline import LifelineError, stop_requested
 from local.services import StartError, Supervisor
 from local.services.ports import PortError
 from local.services.process import ProcessIdentity, end_all
 from local.settings_file import write_settings_file
-from local.stack.stack import Secrets, Stack, StackOptions, compose
+from local.stack.kept import Kept, KeptDataError
+from local.stack.stack import Stack, StackOptions, compose
 from local.state_directory import AlreadyUpError, StateDirectory
 
 _log = logging.getLogger(__name__)
+_SERVICE_STOP_SECONDS = 10
+"""Less than `down` waits for the supervisor; a service needs time to write its data."""
+_PROBLEMS = (
+    *(PortError, StartError, FileNotFoundError, LifelineError),
+    *(KeptDataError, DamagedFileError),
+)
 
 
 @dataclass(frozen=True)
@@ -51,7 +59,9 @@ async def supervise(
     try:
         with directory.lock(attempts=4):
             await end_leftovers(directory)
-            directory.wipe()
+            if options.wipe:
+                directory.wipe_data()
+            directory.clear()
             try:
                 return await _run(options, report, lifeline=lifeline)
             finally:
@@ -59,7 +69,7 @@ async def supervise(
     except AlreadyUpError:
         report(Outcome(already_up=True))
         return 0
-    except (PortError, StartError, FileNotFoundError, LifelineError) as error:
+    except _PROBLEMS as error:
         _log.error("the stack did not start: %s", error)
         report(Outcome(error=str(error)))
         return 1
@@ -74,8 +84,12 @@ async def _run(options: StackOptions, report: Callable[[Outcome], bool], *, life
 
     record([])
     async with stop_requested(lifeline=lifeline) as stop:
-        stack = compose(options, Secrets.generate(), me.pid)
-        supervisor = Supervisor(stack.services, directory.logs, record)
+        kept = Kept.read(directory)
+        stack = compose(options, kept, me.pid)
+        replace(kept, ports={**kept.ports, **stack.ports}).write(directory)
+        supervisor = Supervisor(
+            stack.services, directory.logs, record, stop_seconds=_SERVICE_STOP_SECONDS
+        )
         try:
             if not await _start_unless(stop, supervisor):
                 report(Outcome(error="stopped before every service was healthy"))

@@ -21,7 +21,7 @@ from local.state_directory import StateDirectory
 if TYPE_CHECKING:
     from rich.console import Console
 
-_STOP_SECONDS = 15
+_STOP_SECONDS = 20
 
 
 class _TerminatedError(Exception):

@@ -44,6 +44,23 @@ def test_zero_asks_for_any_free_port() -> None:
     assert PortChoice(others | {"blob": 0}).resolve()["blob"] > 0
 
 
+def test_ports_of_the_run_before_are_used_again(taken: int) -> None:
+    """An explicit port comes first. A port that is taken is named, or replaced if any port fits."""
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        before = closed.getsockname()[1]
+    given = free_port()
+    kept = {"redis": before, "cloud": 1, "redis-proxy": 2}
+    ports = PortChoice({"cloud": given}, ephemeral=True).resolve(kept)
+    assert (ports["redis"], ports["cloud"]) == (before, given)
+    assert "redis-proxy" not in ports
+    others = {name: free_port() for name in DEFAULT_PORTS if name != "redis"}
+    assert PortChoice(others).resolve({"redis": before})["redis"] == before
+    with pytest.raises(PortError, match=f"port {taken} for redis is taken"):
+        PortChoice(others).resolve({"redis": taken})
+    assert PortChoice({}, ephemeral=True).resolve({"redis": taken})["redis"] != taken
+
+
 def test_one_port_for_two_services_is_refused() -> None:
     port = free_port()
     with pytest.raises(PortError, match=f"both request port {port}"):
