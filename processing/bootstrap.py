@@ -104,6 +104,7 @@ class Application:
     async def replay_deferred(self) -> int:
         """Replay the deferred keys that are due, and return the number of finished events."""
         parts = self._parts or await self._build()
+        await parts.handler.start()
         seconds = parts.processor.parts.budget.timer_seconds
         return await parts.processor.replayer.run_due(seconds, parts.heartbeat)
 
@@ -126,7 +127,7 @@ class Application:
                 # The import takes about a second; in a thread it leaves the event loop responsive.
                 parts = await asyncio.to_thread(_load_parts)
                 self._parts = await parts.build(self._settings)
-                shutdown.stop_on_sigterm(self._parts.processor)
+                shutdown.stop_on_signals(self._parts.processor)
             return self._parts
 
 

@@ -7,7 +7,8 @@ ProcessingError
 │   └── DependencyRefusedError  the dependency's circuit is open; `dependency()` makes no call
 ├── UndecodableEventError       the event's body is not what the handler decodes; poison at once
 │   ├── EventTextError          the body is not UTF-8 (a UnicodeDecodeError)
-│   └── EventJSONError          the body is not JSON (a json.JSONDecodeError)
+│   ├── EventJSONError          the body is not JSON (a json.JSONDecodeError)
+│   └── EventModelError         the body does not fit the type of the handler's first parameter
 ├── FaultyHandlerError          the handler returned a result that nobody awaits
 ├── OverdueEventError           a call of the event outlasted its invocation; it is not started
 ├── StorageUnavailableError     Redis, the poison queue or a blob container did not answer
@@ -27,6 +28,7 @@ ProcessingError
 ├── MalformedBatchError         the trigger's metadata does not match its events
 ├── FormatError                 a newer version of the app wrote the data
 ├── HandlerLoadError            EVENT_HANDLER does not name a handler that can do its work
+│   └── HandlerStartError       the handler could not be built or started; no event starts
 ├── SiteError                   the function app could not be read, stopped or started
 └── SettingsError               a setting is missing, unknown or out of bounds
     └── MissingSettingError     a required setting is missing
@@ -88,7 +90,7 @@ class DependencyRefusedError(DependencyUnavailableError):
 
 
 class UndecodableEventError(ProcessingError, ValueError):
-    """The base class of the errors of `Event.json` and `Event.text`.
+    """The base class of the errors of `Event.json`, `Event.text` and the body's model.
 
     The event can never succeed and goes to the poison queue at once, even if the handler raises
     another error from this one. An error of the same kind from another source, such as the answer
@@ -102,6 +104,13 @@ class EventTextError(UndecodableEventError, UnicodeDecodeError):
 
 class EventJSONError(UndecodableEventError, json.JSONDecodeError):
     """An error for a body that is not JSON."""
+
+
+class EventModelError(UndecodableEventError):
+    """An error for a body that does not fit the type of the handler's first parameter.
+
+    The text names the type and the wrong fields, but contains no value of the body.
+    """
 
 
 class FaultyHandlerError(ProcessingError):
@@ -195,6 +204,13 @@ class FormatError(ProcessingError):
 
 class HandlerLoadError(ProcessingError):
     """An error for an EVENT_HANDLER whose call with an event would fail or do nothing."""
+
+
+class HandlerStartError(HandlerLoadError):
+    """An error for a handler whose `from_settings` or `start` failed.
+
+    No event starts, and the batch runs again, with a new handler.
+    """
 
 
 class SiteError(ProcessingError):

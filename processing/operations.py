@@ -153,7 +153,7 @@ async def open_redrive(
 
     Raises:
         SettingsError, breaker.SettingsError: a setting is missing, unknown or out of bounds.
-        HandlerLoadError: EVENT_HANDLER does not name a handler.
+        HandlerLoadError: EVENT_HANDLER does not name a handler, or the handler did not start.
     """
     async with AsyncExitStack() as opened:
         wiring = Wiring(settings, opened, breaking=without_judging(settings))
@@ -161,6 +161,7 @@ async def open_redrive(
         call_seconds = wiring.processing.handler_timeout_seconds
         breaker = await wiring.breaker()
         await wiring.migration().ensure()
+        await handler.start()
         yield Redrive(
             own=wiring.connections.identity,
             reader=await wiring.poison_reader(),

@@ -14,6 +14,7 @@ from processing.circuit_wiring import instance_name
 from processing.crashes.careful import create_careful_gauge
 from processing.deferring.heartbeat import Heartbeat
 from processing.deferring.heartbeat_redis import RedisHeartbeat
+from processing.handlers.loaded import LoadedHandler
 from processing.monitoring.batch_memory import batch_memory_warning, memory_bytes
 from processing.monitoring.health import Health, replicas_do_not_confirm
 from processing.monitoring.redis_vitals import RedisVitals
@@ -48,6 +49,11 @@ class Parts:
         self.heartbeat = heartbeat
         self.health = health
         self.closing = closing
+
+    @property
+    def handler(self) -> LoadedHandler:
+        """The handler, which is started before the first event."""
+        return self.processor.parts.handler
 
     @classmethod
     async def build(cls, settings: Mapping[str, str]) -> Parts:
@@ -102,6 +108,7 @@ class Parts:
             migration, parking = wiring.migration(), await wiring.parking()
 
             async def prepare() -> None:
+                await handler.start()
                 await migration.ensure()
                 if not await parking.store.confirm():
                     warnings.append(replicas_do_not_confirm(processing.parking_replicas))

@@ -1,4 +1,4 @@
-"""Shutdown on SIGTERM: lanes stop before their next event.
+"""Shutdown on SIGTERM and Ctrl-C: lanes stop before their next event, and the handler is closed.
 
 Interrupted invocations end with an error, so that the host writes no checkpoint for them.
 """
@@ -29,29 +29,43 @@ POLL_SECONDS = 0.05
 """Pause between two checks for writes in progress, if a handler prevents its invocation's end."""
 
 
-def stop_on_sigterm(processor: BatchProcessor) -> None:
-    """Stop the processor on SIGTERM, and then run the signal's earlier handler.
+def stop_on_signals(processor: BatchProcessor) -> None:
+    """Stop the processor on SIGTERM and SIGINT, and then run the signal's earlier handler.
+
+    The event handler is closed when the last event has ended, also if the host ends its event loop
+    without a signal, see `Lifetime`.
 
     Only the main thread can set signal handlers. If the worker runs its event loop in another
     thread, SIGTERM ends the process at once, and unfinished events are redelivered.
     """
+
+    async def end() -> None:
+        processor.stop()
+        await wait_idle(processor)
+
+    processor.parts.handler.on_loop_end(end)
     if threading.current_thread() is not threading.main_thread():
         logger.info(
             "The event loop is not in the main thread; SIGTERM will end this instance at once, and "
             "unfinished events will be redelivered"
         )
         return
-    loop = asyncio.get_running_loop()
-    before = signal.getsignal(signal.SIGTERM)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        _stop_on(number, processor, asyncio.get_running_loop())
+
+
+def _stop_on(
+    number: signal.Signals, processor: BatchProcessor, loop: asyncio.AbstractEventLoop
+) -> None:
+    before = signal.getsignal(number)
 
     def handler(number: int, frame: FrameType | None) -> None:
-        loop.call_soon_threadsafe(processor.stop)
+        with suppress(RuntimeError):  # the loop is closed; only the earlier handler is left
+            loop.call_soon_threadsafe(_close_when_idle, processor, before == signal.SIG_DFL)
         if callable(before):
             before(number, frame)
-        elif before == signal.SIG_DFL:
-            loop.call_soon_threadsafe(_end_when_idle, processor)
 
-    signal.signal(signal.SIGTERM, handler)
+    signal.signal(number, handler)
 
 
 async def wait_idle(processor: BatchProcessor) -> None:
@@ -91,13 +105,22 @@ async def _until_written(processor: BatchProcessor, idle: asyncio.Future[None]) 
 _ending: set[asyncio.Task[None]] = set()
 
 
-def _end_when_idle(processor: BatchProcessor) -> None:
-    """End the process by SIGTERM's default action once no event is in flight."""
+def _close_when_idle(processor: BatchProcessor, kills: bool) -> None:
+    """Close the event handler once no event is in flight.
+
+    Args:
+        processor: the processor, which stops at once.
+        kills: whether SIGTERM's default action then ends the process; otherwise the host ends it.
+    """
+    processor.stop()
 
     async def end() -> None:
         await wait_idle(processor)
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        os.kill(os.getpid(), signal.SIGTERM)
+        await processor.parts.handler.aclose()
+        if kills:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            os.kill(os.getpid(), signal.SIGTERM)
 
     task = asyncio.ensure_future(end())
     _ending.add(task)  # the loop itself keeps no strong reference
+    task.add_done_callback(_ending.discard)

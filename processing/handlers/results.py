@@ -29,6 +29,9 @@ class Results:
         overdue: returns whether the current call has exceeded its time limit.
         faulty: called at each result that shows that work was not done.
         clock: measures elapsed seconds.
+
+    Attributes:
+        unstarted: why the handler has not started; "" if it has, or if nobody has tried.
     """
 
     def __init__(
@@ -46,10 +49,16 @@ class Results:
         self._problem = ""
         self._problem_at = 0.0
         self._logged = False
+        self.unstarted = ""
 
     @property
     def problem(self) -> str | None:
-        """The last faulty result and what was probably forgotten; None if there was none lately."""
+        """The reason why the handler does no work; None if there is none.
+
+        The reason is a failed start, or the last faulty result and what was probably forgotten.
+        """
+        if self.unstarted:
+            return f"{self.unstarted}; no event starts, and the next batch tries again"
         recent = self._problem and self._clock() - self._problem_at < PROBLEM_SECONDS
         return f"{self._problem}; its events are kept until it is corrected" if recent else None
 

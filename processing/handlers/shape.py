@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-import functools
 import inspect
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from types import FunctionType, MethodType
+from types import FunctionType
 from typing import Any
+
+from processing.handlers.functions import wrapped_functions
+from processing.handlers.parameters import Parameters, parameters_of
 
 ACCEPTED = (
     "a function of one event, async or plain, or a class whose instances can be called with one "
-    "event, built by its from_settings(settings) or without arguments"
+    "event, built by its from_settings(settings) or without arguments; the first parameter may be "
+    "a pydantic model, a dataclass or a TypedDict that the body is parsed as, and the second one "
+    "the event: handle(order: Order, event: Event)"
 )
+LIFETIME = ("start", "aclose")
 
 
 def fault_of(found: Any) -> str | None:
@@ -24,6 +29,8 @@ def fault_of(found: Any) -> str | None:
         return _fault_of_class(found)
     if not callable(found):
         return f"is a {type(found).__qualname__}, which cannot be called"
+    if not isinstance(found, FunctionType) and (fault := _fault_of_lifetime(found)):
+        return fault
     return _fault_of_call(found) or _fault_of_arguments(found)
 
 
@@ -38,6 +45,8 @@ def _fault_of_class(found: type) -> str | None:
         return f"is a class whose __call__ {fault}"
     if isinstance(call, FunctionType) and (fault := _fault_of_arguments(call, receiver=True)):
         return f"is a class whose __call__ {fault}"
+    if fault := _fault_of_lifetime(found, receiver=True):
+        return fault
     if hasattr(found, "from_settings") or _accepts(found):
         return None
     return (
@@ -48,7 +57,7 @@ def _fault_of_class(found: type) -> str | None:
 
 def _fault_of_call(found: Any) -> str | None:
     """Return why a call only creates an object whose code nobody runs."""
-    for number, function in enumerate(_wrapped(found)):
+    for number, function in enumerate(wrapped_functions(found)):
         if function.__code__ in _MANAGERS:
             return "is a context manager: a call runs nothing until `with` enters its result"
         if inspect.iscoroutinefunction(function):
@@ -68,9 +77,44 @@ def _fault_of_call(found: Any) -> str | None:
 
 def _fault_of_arguments(found: Any, *, receiver: bool = False) -> str | None:
     """Return why a call with one event fails; `receiver`: the function also takes an instance."""
-    if _accepts(found, *([None] * (1 + receiver))):
+    parameters = parameters_of(found, receiver=receiver)
+    if parameters.fault:
+        return parameters.fault
+    if _accepts(found, *([None] * (parameters.count + receiver))):
         return None
-    return f"takes {_signature(found)}, and is called with one event"
+    return f"takes {_signature(found)}, and is called with {_called_with(parameters)}"
+
+
+def _called_with(parameters: Parameters) -> str:
+    if parameters.body is None:
+        return "one event"
+    return "the parsed body and the event" if parameters.with_event else "the parsed body"
+
+
+def _fault_of_lifetime(found: Any, *, receiver: bool = False) -> str | None:
+    """Return why `start` or `aclose` of a handler cannot be called, or would do nothing."""
+    for name in LIFETIME:
+        method = inspect.getattr_static(found, name, None) if receiver else _read(found, name)
+        if method is None:
+            continue
+        if isinstance(method, staticmethod | classmethod) or not receiver:
+            method, taken = _read(found, name), 0
+        else:
+            taken = 1
+        if not callable(method):
+            return f"has the attribute {name}, which is no method; it takes async def {name}(self)"
+        if fault := _fault_of_call(method):
+            return f"has a method {name} that {fault}"
+        if not _accepts(method, *([None] * taken)):
+            return f"has a method {name} that takes {_signature(method)}; it takes no arguments"
+    return None
+
+
+def _read(found: Any, name: str) -> Any:
+    try:
+        return getattr(found, name, None)
+    except Exception:
+        return None
 
 
 def _accepts(found: Any, *arguments: object) -> bool:
@@ -89,31 +133,6 @@ def _accepts(found: Any, *arguments: object) -> bool:
 def _signature(found: Any) -> str:
     parameters = inspect.signature(found, follow_wrapped=False).parameters.values()
     return str(inspect.Signature([each.replace(annotation=each.empty) for each in parameters]))
-
-
-def _function(found: Any) -> FunctionType | None:
-    """Return the function that a call of this object runs, if it is written in Python."""
-    for _ in range(100):
-        if isinstance(found, FunctionType):
-            return found
-        if isinstance(found, functools.partial):
-            found = found.func
-        elif isinstance(found, MethodType | staticmethod | classmethod):
-            found = found.__func__
-        elif callable(found) and not inspect.isclass(found):
-            found = getattr(type(found), "__call__", None)  # noqa: B004 - the call itself is needed
-        else:
-            return None
-    return None
-
-
-def _wrapped(found: Any) -> Iterator[FunctionType]:
-    """Yield the function that a call runs, and the functions that it wraps."""
-    seen: set[int] = set()
-    while (function := _function(found)) is not None and id(function) not in seen:
-        yield function
-        seen.add(id(function))
-        found = getattr(function, "__wrapped__", None)
 
 
 def _managers() -> frozenset[Any]:

@@ -88,7 +88,7 @@ def test_import_of_the_app_adds_only_own_modules_to_azure_functions() -> None:
 
 def test_an_early_import_is_found() -> None:
     """The search can fail: a handler's module is imported with the app, and may import SDKs."""
-    handler = {"EVENT_HANDLER": "redis.asyncio:from_url"}
+    handler = {"EVENT_HANDLER": "redis.commands.helpers:nativestr"}
     assert "redis" in too_early(imported("import function_app", WITH_KEYS | handler))
 
 

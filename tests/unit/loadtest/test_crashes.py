@@ -94,6 +94,7 @@ def test_scenario_needs_no_option_for_its_faults(scenario: Scenario) -> None:
 @pytest.mark.parametrize("name", [HANDLER, PLAIN_HANDLER])
 async def test_app_loads_the_harmful_handlers(name: str) -> None:
     handler = load_handler(name, {"REDIS_URL": "redis://127.0.0.1:1"})
+    await handler.start()
     await handler.aclose()
 
 

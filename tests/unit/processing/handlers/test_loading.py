@@ -69,6 +69,7 @@ async def test_plain_function_runs_in_a_thread() -> None:
 async def test_class_is_built_from_settings_and_closed() -> None:
     """`from_settings` gets the app settings, and `aclose` is awaited at the end."""
     handler = load_handler(f"{__name__}:Configured", {"NAME": "it"})
+    await handler.start()
     await handler.handle(event(2))
     await handler.aclose()
     assert seen == [("it", 2)]

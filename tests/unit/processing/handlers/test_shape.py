@@ -78,11 +78,12 @@ def test_handler_that_cannot_work_is_refused_before_the_start(name: str) -> None
 
 
 @pytest.mark.parametrize("name", SEEN_WITH_AN_INSTANCE)
-def test_instance_that_cannot_work_is_refused_at_the_start(name: str) -> None:
+async def test_instance_that_cannot_work_is_refused_at_the_start(name: str) -> None:
     """The object that `from_settings` builds is checked, too; its errors name the handler."""
     find_handler(f"{MODULE}:{name}")
+    handler = load_handler(f"{MODULE}:{name}", {})
     with pytest.raises(HandlerLoadError, match=SEEN_WITH_AN_INSTANCE[name]):
-        load_handler(f"{MODULE}:{name}", {})
+        await handler.start()
 
 
 @pytest.mark.parametrize("name", sorted(RUNS))
@@ -90,6 +91,7 @@ async def test_odd_handler_that_works_is_accepted(name: str) -> None:
     """A check must not refuse what would run."""
     odd_handlers.handled.clear()
     handler = load_handler(f"{MODULE}:{name}", {}, timeout_seconds=60)
+    await handler.start()
     async with asyncio.timeout(10):
         await handler.handle(event(1))
     await handler.aclose()

@@ -1,0 +1,199 @@
+"""The lifetime of a handler with state: built, started and closed in one task, each once.
+
+One task does all three, because a pool or a task group of anyio must be closed by the task that
+opened it. The pattern is the lifespan of ASGI servers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+from asyncio.tasks import _unregister_task
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import Any
+
+from processing.errors import HandlerLoadError, HandlerStartError
+from processing.handlers.raised import NotStartedError, as_failure, describe, type_name
+
+logger = logging.getLogger(__name__)
+
+START_SECONDS = 60.0
+"""Time limit of `start`, unless the time limit of one call is longer."""
+CLOSE_SECONDS = 10.0
+"""Time limit of `aclose`; platforms give a stopping process little time."""
+
+
+async def _nothing() -> None:
+    return
+
+
+class Lifetime:
+    """The lifetime of one handler; a failed start closes the object, and the next one builds anew.
+
+    Args:
+        name: the handler's name, in errors and logs.
+        build: returns the handler object; may raise.
+        start_seconds: time limit of `start`; 0: no limit.
+        close_seconds: time limit of `aclose`; 0: no limit.
+
+    Attributes:
+        loop_ends: awaited before `aclose` when the event loop ends without a call of `aclose`; it
+            stops the start of events, and waits until the last one has ended.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        build: Callable[[], Any],
+        *,
+        start_seconds: float = START_SECONDS,
+        close_seconds: float = CLOSE_SECONDS,
+    ) -> None:
+        self._name = name
+        self._build = build
+        self._limits = start_seconds, close_seconds
+        self._attempt: _Attempt | None = None
+        self._closed = False
+        self.loop_ends: Callable[[], Awaitable[None]] = _nothing
+
+    async def start(self) -> Any:
+        """Build and start the handler, and return it; concurrent calls share one attempt.
+
+        Raises:
+            HandlerStartError: the handler could not be built or started. It is closed, and the next
+                call builds a new one.
+            NotStartedError: the handler is closed.
+        """
+        if self._closed:
+            raise NotStartedError(f"handler {self._name} is closed")
+        if self._attempt is None:
+            self._attempt = _Attempt(self._name, self._build, self._limits, self._end)
+        attempt = self._attempt
+        await asyncio.wait({attempt.started})
+        if attempt.started.exception() is not None and self._attempt is attempt:
+            self._attempt = None
+        return attempt.started.result()
+
+    async def aclose(self) -> None:
+        """Close the handler if it was built; further calls wait for the end of the first."""
+        self._closed = True
+        if self._attempt is not None:
+            await self._attempt.aclose()
+
+    async def _end(self) -> None:
+        self._closed = True
+        await self.loop_ends()
+
+
+class _Attempt:
+    """One handler object, from its construction to the end of its `aclose`.
+
+    The task that lives as long as the handler is hidden from the loop's end: `asyncio.run` cancels
+    all tasks when it ends, and would interrupt a running `aclose`. A second task, the guard, is not
+    hidden, and makes the loop wait for the first one.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        build: Callable[[], Any],
+        limits: tuple[float, float],
+        loop_ends: Callable[[], Awaitable[None]],
+    ) -> None:
+        self._name = name
+        self._build = build
+        self._start_seconds, self._close_seconds = limits
+        self._loop_ends = loop_ends
+        self._stop = asyncio.Event()
+        self._handler: Any = None
+        self.started: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._life = asyncio.create_task(self._live(), name="handler-lifetime")
+        _unregister_task(self._life)
+        self._guard = asyncio.create_task(self._wait(), name="handler-guard")
+
+    async def aclose(self) -> None:
+        """Interrupt a start that is in progress, close the handler, and wait for the end."""
+        self._stop.set()
+        if not self.started.done():
+            self._life.cancel()
+        await asyncio.wait({self._life})
+
+    async def _wait(self) -> None:
+        """Wait for the end of the lifetime; if the loop ends first, close the handler."""
+        try:
+            await asyncio.wait({self._life})
+        except asyncio.CancelledError:
+            if self.started.done() and not self._stop.is_set():
+                with suppress(Exception):
+                    await self._loop_ends()
+            await self.aclose()
+
+    async def _live(self) -> None:
+        try:
+            await self._begin()
+        except BaseException as error:
+            failure = self._failure(error)
+            await self._close()
+            self.started.set_exception(failure)
+            self.started.exception()  # a caller that was cancelled does not read it
+            return
+        self.started.set_result(self._handler)
+        await self._stop.wait()
+        await self._close()
+
+    async def _begin(self) -> None:
+        self._handler = self._build()
+        start = getattr(self._handler, "start", None)
+        if start is None:
+            return
+        limit = asyncio.timeout(self._start_seconds or None)
+        try:
+            async with limit:
+                await _call(start)
+        except TimeoutError as error:
+            if not limit.expired():
+                raise
+            text = f"start took longer than {self._start_seconds:g} s"
+            raise HandlerStartError(f"handler {self._name} did not start: {text}") from error
+
+    def _failure(self, error: BaseException) -> Exception:
+        if self._stop.is_set():
+            return NotStartedError(f"handler {self._name} was closed during its start")
+        if isinstance(error, HandlerLoadError):
+            return error
+        raised = as_failure(error)
+        failure = HandlerStartError(
+            f"handler {self._name} did not start: start raised {type_name(raised)}: "
+            f"{describe(raised)}"
+        )
+        failure.__cause__ = raised
+        return failure
+
+    async def _close(self) -> None:
+        close = getattr(self._handler, "aclose", None)
+        if close is None:
+            return
+        limit = asyncio.timeout(self._close_seconds or None)
+        try:
+            async with limit:
+                await _call(close)
+        except BaseException as error:
+            what = f"raised {type_name(error)}: {describe(error)}"
+            if limit.expired():
+                what = f"took longer than {self._close_seconds:g} s"
+            logger.error(  # noqa: TRY400 - the process ends, and the text names the cause
+                "Handler %s: aclose %s; what it holds may stay open until the process ends",
+                *(self._name, what),
+            )
+
+
+async def _call(method: Callable[[], object]) -> None:
+    """Call an async method, or a plain one in a thread."""
+    if inspect.iscoroutinefunction(method):
+        await method()
+        return
+    result = await asyncio.to_thread(method)
+    if inspect.isawaitable(result):
+        await result

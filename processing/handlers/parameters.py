@@ -1,0 +1,205 @@
+"""The parameters of a handler: what a call passes, read from the annotations."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import importlib.util
+import inspect
+import sys
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import FunctionType, MethodType, SimpleNamespace, UnionType
+from typing import Any, TypeAliasType, TypeVar, Union, get_args, get_origin
+
+from processing.event import Event
+from processing.handlers.functions import function_of, wrapped_functions
+
+_POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+_EMPTY = inspect.Parameter.empty
+
+
+@dataclass(frozen=True, slots=True)
+class Parameters:
+    """The arguments of one call.
+
+    Attributes:
+        body: the type that the event's body is parsed as; None: the first argument is the event.
+        with_event: whether the event is a second argument.
+        fault: why the handler cannot be called, as the end of "the handler …"; "" if it can.
+    """
+
+    body: Any = None
+    with_event: bool = False
+    fault: str = ""
+
+    @property
+    def count(self) -> int:
+        """The number of arguments."""
+        return 1 + self.with_event
+
+
+_EVENT_ALONE = Parameters()
+
+
+def parameters_of(found: Any, *, receiver: bool = False) -> Parameters:
+    """Return the arguments of a call of `found`; nothing is called or imported.
+
+    Args:
+        found: a function or a callable object.
+        receiver: whether the function's first argument is an instance.
+    """
+    skipped = int(receiver)
+    while True:
+        try:
+            # A wrapper may pass other arguments than it takes: its own signature counts.
+            signature = inspect.signature(found, follow_wrapped=False)
+        except (TypeError, ValueError):  # built-in functions have no signature
+            return _EVENT_ALONE
+        parameters = list(signature.parameters.values())[skipped:]
+        if not parameters:
+            return _EVENT_ALONE
+        if parameters[0].kind is not inspect.Parameter.VAR_POSITIONAL:
+            break
+        # A wrapper that takes *args passes on what it gets, so the wrapped function decides.
+        function = function_of(found)
+        wrapped = getattr(function, "__wrapped__", None)
+        if wrapped is None or isinstance(found, functools.partial):
+            return _EVENT_ALONE
+        skipped += not isinstance(found, FunctionType) and not _is_static(found)
+        found = wrapped
+    positional = [each for each in parameters if each.kind in _POSITIONAL]
+    if not positional:
+        return _EVENT_ALONE
+    return _of(positional, function_of(found))
+
+
+def _of(positional: list[inspect.Parameter], function: FunctionType | None) -> Parameters:
+    first = positional[0]
+    try:
+        annotation = _resolved(first.annotation, function)
+    except Exception as error:
+        return _EVENT_ALONE if _looks_like_event(first.annotation) else _unresolved(first, error)
+    if _is_event(annotation):
+        return _EVENT_ALONE
+    if not _is_body(annotation):
+        return Parameters(
+            fault=f"takes a first parameter {first.name} of type {_shown(annotation)}, which is "
+            "neither the event nor a type for its body"
+        )
+    if fault := _missing(annotation):
+        return Parameters(fault=fault)
+    if len(positional) == 1:
+        return Parameters(annotation)
+    second = positional[1]
+    try:
+        annotated = _resolved(second.annotation, function)
+    except Exception as error:
+        if not _looks_like_event(second.annotation):
+            return _unresolved(second, error)
+        annotated = Event
+    named = annotated is not _EMPTY and _is_event(annotated)
+    if second.default is not _EMPTY and not named:
+        return Parameters(annotation)
+    if annotated is not _EMPTY and not named:
+        return Parameters(
+            fault=f"takes a second parameter {second.name} of type {_shown(annotated)}; beside "
+            f"{_shown(annotation)} it takes the event (breakwater.Event)"
+        )
+    return Parameters(annotation, with_event=True)
+
+
+def _unresolved(parameter: inspect.Parameter, error: Exception) -> Parameters:
+    return Parameters(
+        fault=f"has a parameter {parameter.name} whose type {parameter.annotation!r:.100} cannot "
+        f"be found ({type(error).__name__}: {error}); import or define the type at the top level "
+        "of the module, and not under TYPE_CHECKING"
+    )
+
+
+def _resolved(annotation: Any, function: FunctionType | None) -> Any:
+    """Return an annotation whose text is evaluated, as `from __future__ import annotations` needs.
+
+    Each annotation is evaluated alone: another one may name a type that only a type checker sees.
+    """
+    if annotation is None:
+        return type(None)
+    if not isinstance(annotation, str):
+        return annotation
+    names: dict[str, Any] = {}
+    if function is not None:
+        # `functools.wraps` copies the annotations of the innermost function.
+        *_, function = wrapped_functions(function)
+        types = {each.__name__: each for each in function.__type_params__}
+        names = function.__globals__ | _enclosed(function) | types
+    holder = SimpleNamespace(__annotations__={"it": annotation})
+    hints: Mapping[str, Any] = typing.get_type_hints(holder, names, {}, include_extras=True)
+    return hints["it"]
+
+
+def _enclosed(function: FunctionType) -> dict[str, Any]:
+    """Return the variables of enclosing functions that a function uses."""
+    found: dict[str, Any] = {}
+    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
+        try:
+            found[name] = cell.cell_contents
+        except ValueError:  # not assigned yet
+            continue
+    return found
+
+
+def _looks_like_event(annotation: Any) -> bool:
+    """Return whether a text names the event, which is often imported for type checkers only."""
+    return isinstance(annotation, str) and annotation.rpartition(".")[2] == Event.__name__
+
+
+def _is_event(annotation: Any) -> bool:
+    if annotation is _EMPTY or annotation is Any or isinstance(annotation, TypeVar):
+        return True
+    if isinstance(annotation, type):
+        if getattr(annotation, "_is_protocol", False):
+            return True
+        return not typing.is_typeddict(annotation) and issubclass(Event, annotation)
+    if get_origin(annotation) in {Union, UnionType, typing.Annotated}:
+        return any(_is_event(each) for each in get_args(annotation))
+    return False
+
+
+def _is_body(annotation: Any) -> bool:
+    """Return whether pydantic parses the annotation's type: a model, or a type made of models."""
+    if isinstance(annotation, TypeAliasType):
+        annotation = annotation.__value__
+    parts = [get_origin(annotation), *get_args(annotation)]
+    if any(each is Event for each in parts):
+        return False
+    return _is_model(annotation) or any(_is_body(each) for each in parts if each is not None)
+
+
+def _is_model(annotation: Any) -> bool:
+    if not isinstance(annotation, type):
+        return False
+    if dataclasses.is_dataclass(annotation) or typing.is_typeddict(annotation):
+        return True
+    pydantic: Any = sys.modules.get("pydantic")  # a model's module has imported it
+    base = getattr(pydantic, "BaseModel", None)
+    return isinstance(base, type) and issubclass(annotation, base)
+
+
+def _missing(annotation: Any) -> str:
+    """Return why bodies cannot be parsed in this environment; "" if they can."""
+    if importlib.util.find_spec("pydantic") is None:
+        return (
+            f"takes {_shown(annotation)}, which needs the package pydantic: add `pydantic>=2` to "
+            "requirements.txt"
+        )
+    return ""
+
+
+def _shown(annotation: Any) -> str:
+    return annotation.__qualname__ if isinstance(annotation, type) else f"{annotation}"[:200]
+
+
+def _is_static(found: Any) -> bool:
+    call = inspect.getattr_static(type(found), "__call__", None)
+    return not isinstance(found, MethodType) and isinstance(call, staticmethod)
