@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import json
 import os
 import re
 import secrets
@@ -18,6 +19,7 @@ import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, redirect_stdout
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import aiohttp
 from azure.storage.queue.aio import QueueClient
@@ -27,7 +29,7 @@ from benchmarks.measuring import interleaved, medians
 from benchmarks.result import Check, Result
 from benchmarks.services import child, services_for_storage
 from local.services.ports import free_port
-from processing.__main__ import parser
+from processing.__main__ import main
 from processing.errors import PoisonEventError
 from processing.event import Event
 from processing.handlers.retry import Failure, FailureKind
@@ -211,10 +213,12 @@ async def _seconds_of_bare_sdk(queue: QueueClient, expected: int) -> float:
 
 async def _seconds_of_list(settings: Mapping[str, str]) -> float:
     """Return the time of `poison list`, without the start of its interpreter."""
-    arguments = parser().parse_args(["poison", "list"])
-    started = time.perf_counter()
-    with redirect_stdout(io.StringIO()):
-        code = await arguments.run(settings, arguments)
+    with TemporaryDirectory() as directory:
+        file = Path(directory) / "settings.json"
+        file.write_text(json.dumps({"Values": dict(settings)}))
+        started = time.perf_counter()
+        with redirect_stdout(io.StringIO()):
+            code = await asyncio.to_thread(main, ["poison", "list", "--settings", str(file)])
     if code:
         raise RuntimeError(f"poison list ended with {code}")
     return time.perf_counter() - started

@@ -147,7 +147,7 @@ def exit_codes[**P, R](
     """Give the errors of a command their exit codes, whichever command line runs the command.
 
     Args:
-        codes: the exit code for each class of errors; the nearest base class counts.
+        codes: the exit code for each class of errors; the first class that matches counts.
     """
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
@@ -168,8 +168,8 @@ def exit_codes[**P, R](
 
 
 def code_of(error: Exception, codes: Mapping[type[Exception], int]) -> int | None:
-    """Return the exit code of an error: that of its nearest base class; None for other errors."""
-    return next((codes[base] for base in type(error).__mro__ if base in codes), None)
+    """Return the exit code of the first class that the error belongs to; None for other errors."""
+    return next((code for kind, code in codes.items() if isinstance(error, kind)), None)
 
 
 def confirmed(question: str, *, yes: bool) -> bool:

@@ -1,1 +1,1 @@
-"""The commands of `python -m processing`."""
+"""The operator's commands, such as `breakwater redrive`."""

@@ -1,26 +1,36 @@
-"""`python -m processing app status|stop|start`."""
+"""`breakwater stop|start`, and `python -m processing app status|stop|start`."""
 
 from __future__ import annotations
 
-import argparse
-import getpass
 import json
 import logging
-import sys
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import click
 
 from breaker import CircuitBreaker, CircuitState
 from breaker.chain import StepKind
+from breaker.configuration.command_line import (
+    CommandGroup,
+    confirmed,
+    json_option,
+    say_error,
+    settings_option,
+    yes_option,
+)
+from breaker.configuration.local_settings import read_settings
 from processing.circuit_wiring import CircuitWiring, without_judging
+from processing.cli.options import by_option, command, reason_option
 from processing.cli.output import printable
 from processing.errors import SettingsError
 from processing.site.acts import act
 from processing.site.client import Site
 from processing.site.settings import NOT_SET
-from processing.site.statement import RUN_START, Level, statement
+from processing.site.statement import RUN_START, Level, Line, statement
 from processing.site.watch import SiteWatch
 
 _MARKS = {Level.OK: " ", Level.NOTE: " ", Level.WARNING: "!"}
@@ -36,41 +46,21 @@ class Tools:
     watch: SiteWatch
 
 
-def add(commands: argparse._SubParsersAction, common: argparse.ArgumentParser) -> None:  # type: ignore[type-arg]
-    """Add the command `app`."""
-    app = commands.add_parser("app", help="show whether the function app runs; stop or start it")
-    acts = app.add_subparsers(dest="act", required=True)
-    status = acts.add_parser(
-        "status", parents=[common], help="print what was seen of the app, its stop and its start"
-    )
-    status.add_argument("--json", action="store_true", help="print one JSON object")
-    status.set_defaults(run=run_status)
-    for kind, text in (
-        (StepKind.STOP, "ask Azure to stop the app; the circuit stays as it is"),
-        (StepKind.START, "ask Azure to start the app; the circuit stays as it is"),
-    ):
-        command = acts.add_parser(kind.value, parents=[common], help=text)
-        command.add_argument(
-            "--by",
-            default=user(),
-            metavar="NAME",
-            help="name for the circuit's history (default: your user name)",
-        )
-        command.add_argument(
-            "--reason", default="", metavar="TEXT", help="reason for the circuit's history"
-        )
-        command.add_argument("--json", action="store_true", help="print one JSON object")
-        command.set_defaults(run=run_act, kind=kind)
+@click.command("status", short_help="Print what was seen of the app, its stop and its start.")
+@settings_option
+@json_option
+@command
+async def app_status(settings: Path | None, *, as_json: bool) -> int:
+    """Print what was seen of the app, its stop and its start.
 
-
-async def run_status(settings: Mapping[str, str], arguments: argparse.Namespace) -> int:
-    """Print the statement; return 1 if the app's state or the record could not be read."""
-    async with open_tools(settings) as tools:
+    The exit code is 1 if the app's state or the record cannot be read.
+    """
+    async with open_tools(read_settings(settings)) as tools:
         circuit = await tools.breaker.refresh()
         await tools.watch.read_state(attempts=2)
         seen = await tools.watch.look()
     lines = statement(seen)
-    if arguments.json:
+    if as_json:
         site = seen.site
         document = {
             "circuit": circuit.name,
@@ -83,27 +73,57 @@ async def run_status(settings: Mapping[str, str], arguments: argparse.Namespace)
         print(json.dumps(document))
     else:
         for line in lines:
-            print(f"{_MARKS[line.level]} {printable(line.text)}")
+            print(statement_line(line))
     unknown = seen.chain is None or (seen.site is not None and bool(seen.site.error))
     return 1 if unknown else 0
 
 
-async def run_act(settings: Mapping[str, str], arguments: argparse.Namespace) -> int:
-    """Stop or start the app; return 1 if the call was refused or not answered."""
-    kind: StepKind = arguments.kind
-    async with open_tools(settings) as tools:
+@click.command(short_help="Ask Azure to stop the app.")
+@settings_option
+@by_option("the circuit's history")
+@reason_option("the circuit's history", required=False)
+@yes_option
+@json_option
+@command
+async def stop(settings: Path | None, *, by: str, reason: str, yes: bool, as_json: bool) -> int:
+    """Ask Azure to stop the app; the circuit stays as it is.
+
+    The exit code is 1 if Azure refuses or does not answer.
+    """
+    return await _act(StepKind.STOP, settings, by=by, reason=reason, yes=yes, as_json=as_json)
+
+
+@click.command(short_help="Ask Azure to start the app.")
+@settings_option
+@by_option("the circuit's history")
+@reason_option("the circuit's history", required=False)
+@json_option
+@command
+async def start(settings: Path | None, *, by: str, reason: str, as_json: bool) -> int:
+    """Ask Azure to start the app; the circuit stays as it is.
+
+    The exit code is 1 if Azure refuses or does not answer.
+    """
+    return await _act(StepKind.START, settings, by=by, reason=reason, yes=True, as_json=as_json)
+
+
+async def _act(
+    kind: StepKind, settings: Path | None, *, by: str, reason: str, yes: bool, as_json: bool
+) -> int:
+    async with open_tools(read_settings(settings)) as tools:
         if tools.site is None:
             raise SettingsError(NOT_SET)
         circuit = await tools.breaker.refresh()
-        done = await act(kind, tools.site, tools.breaker, by=arguments.by, reason=arguments.reason)
+        if not confirmed(f"Stop the app of circuit {circuit.name}?", yes=yes):
+            click.echo("Nothing was changed", err=True)
+            return 1
+        done = await act(kind, tools.site, tools.breaker, by=by, reason=reason)
     if done.unrecorded:
-        print(
-            f"processing: the {kind} is not on record in the circuit's history: "
-            f"{printable(done.unrecorded)}",
-            file=sys.stderr,
+        say_error(
+            f"the {kind} is not on record in the circuit's history: {printable(done.unrecorded)}"
         )
     holds = circuit.state in {CircuitState.OPEN, CircuitState.ISOLATED} and not circuit.degraded
-    if arguments.json:
+    if as_json:
         document = {
             "kind": kind,
             "accepted": done.step.accepted,
@@ -120,11 +140,16 @@ async def run_act(settings: Mapping[str, str], arguments: argparse.Namespace) ->
             print(_HOLDS.format(state=circuit.state, generation=circuit.generation))
         if done.released:
             print(f"Workflow runs that waited for a start and are called back: {done.released}")
-        print("See `python -m processing app status` for what follows.")
+        print("See `breakwater health` for what follows.")
     if done.error is not None:
-        print(f"processing: {printable(str(done.error))}", file=sys.stderr)
+        say_error(printable(str(done.error)))
         return 1
     return 0
+
+
+def statement_line(line: Line) -> str:
+    """Return a line of the statement for a terminal; a warning begins with an exclamation mark."""
+    return f"{_MARKS[line.level]} {printable(line.text)}"
 
 
 @asynccontextmanager
@@ -145,9 +170,9 @@ async def open_tools(settings: Mapping[str, str]) -> AsyncIterator[Tools]:
         yield Tools(breaker, site, watch)
 
 
-def user() -> str:
-    """Return the name of the user who runs the command."""
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError):
-        return "operator"
+app = CommandGroup(
+    "app",
+    commands=[app_status, stop, start],
+    short_help="Show whether the function app runs; stop or start it.",
+    help="Show whether the function app runs; stop or start it.",
+)

@@ -1,13 +1,17 @@
-"""`python -m processing poison discard`."""
+"""`breakwater poison discard`."""
 
 from __future__ import annotations
 
-import argparse
-import getpass
-import sys
-from collections.abc import Mapping
+import json
+from dataclasses import asdict
+from pathlib import Path
 
-from processing.cli.output import EXAMPLE_IDS, Bar, show_key
+import click
+
+from breaker.configuration.command_line import json_option, say_error, settings_option
+from breaker.configuration.local_settings import read_settings
+from processing.cli.options import by_option, command, reason_option
+from processing.cli.output import Bar, show_key
 from processing.cli.redrive import summary_text
 from processing.operations import open_poison, open_redrive
 from processing.redrive.discard import Discard
@@ -15,48 +19,34 @@ from processing.redrive.run_store import RunningRedrive
 from processing.redrive.selection import Selection
 
 
-def add(acts: argparse._SubParsersAction, common: argparse.ArgumentParser) -> None:  # type: ignore[type-arg]
-    """Add `discard` to the commands of `poison`."""
-    command = acts.add_parser(
-        "discard",
-        parents=[common],
-        help="discard a poisoned event, write a record, and replay the events parked behind it",
-    )
-    command.add_argument(
-        "id",
-        metavar="ID",
-        help=f"id of the event, such as {EXAMPLE_IDS}",
-    )
-    command.add_argument(
-        "--reason", required=True, metavar="TEXT", help="reason to write into the record"
-    )
-    command.add_argument(
-        "--by",
-        default=_user(),
-        metavar="NAME",
-        help="name to write into the record (default: your user name)",
-    )
-    command.set_defaults(run=run)
+@click.command(short_help="Discard a poisoned event, on record.")
+@click.argument("event_id", metavar="ID")
+@settings_option
+@reason_option("the record", required=True)
+@by_option("the record")
+@json_option
+@command
+async def discard(
+    settings: Path | None, *, event_id: str, reason: str, by: str, as_json: bool
+) -> int:
+    """Discard a poisoned event, write a record, and replay the events parked behind it.
 
-
-async def run(settings: Mapping[str, str], arguments: argparse.Namespace) -> int:
-    """Discard an event and replay the events behind it.
-
-    Returns:
-        0 if the event is discarded and every event behind it is handled, else 1.
+    ID is the id of the event, or the end of the id after a '/'. The exit code is 1 if the event is
+    not discarded, or an event behind it is not handled.
     """
-    async with open_poison(settings) as storage:
+    values = read_settings(settings)
+    async with open_poison(values) as storage:
         decision = await Discard.decide(
-            *(storage.reader, storage.claims, arguments.id),
+            *(storage.reader, storage.claims, event_id),
             own=storage.own,
-            by=arguments.by,
-            reason=arguments.reason,
+            by=by,
+            reason=reason,
             index=storage.index,
         )
     message = decision.message
-    bar = Bar("replayed")
-    async with open_redrive(settings, discard=decision) as redrive:
-        run = RunningRedrive(arguments.by, id=message.id, discards=True)
+    bar = Bar("replayed", quiet=as_json)
+    async with open_redrive(values, discard=decision) as redrive:
+        run = RunningRedrive(by, id=message.id, discards=True)
         try:
             async with redrive.shown(run) as shown:
 
@@ -67,10 +57,21 @@ async def run(settings: Mapping[str, str], arguments: argparse.Namespace) -> int
                 summary = await redrive.run(Selection(id=message.id), progress)
         finally:
             bar.close()
+    if as_json:
+        document = {
+            "id": message.id,
+            "discarded": decision.recorded,
+            "record": decision.blob if decision.recorded else None,
+            "body_lost": decision.body_lost_reason or None,
+            "summary": asdict(summary),
+        }
+        print(json.dumps(document))
     if not decision.recorded:
-        print(f"processing: {message.id} was not discarded; the summary says why", file=sys.stderr)
-        print(summary_text(summary), file=sys.stderr)
+        say_error(f"{message.id} was not discarded; the summary says why")
+        say_error(summary_text(summary))
         return 1
+    if as_json:
+        return 0 if summary.complete else 1
     behind = summary.replayed - 1
     print(
         f"Discarded: {message.id} of key {show_key(message.key)}; record: {decision.blob}; "
@@ -82,10 +83,3 @@ async def run(settings: Mapping[str, str], arguments: argparse.Namespace) -> int
     if not summary.complete:
         print(summary_text(summary))
     return 0 if summary.complete else 1
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError):
-        return "operator"

@@ -1,27 +1,26 @@
-"""`python -m processing migrate`."""
+"""`breakwater migrate`."""
 
 from __future__ import annotations
 
-import argparse
-from collections.abc import Mapping
+import json
+from pathlib import Path
 
+import click
+
+from breaker.configuration.command_line import json_option, settings_option
+from breaker.configuration.local_settings import read_settings
+from processing.cli.options import command
 from processing.cli.output import table
 from processing.operations import open_migration
 
 
-def add(commands: argparse._SubParsersAction, common: argparse.ArgumentParser) -> None:  # type: ignore[type-arg]
-    """Add the command `migrate`."""
-    command = commands.add_parser(
-        "migrate",
-        parents=[common],
-        help="take over data in Redis that version 0.1 wrote; the app does this once by itself",
-    )
-    command.set_defaults(run=run)
-
-
-async def run(settings: Mapping[str, str], _: argparse.Namespace) -> int:
-    """Migrate the data of version 0.1, and print what was migrated; return 0."""
-    async with open_migration(settings) as migration:
+@click.command(short_help="Take over data in Redis of version 0.1.")
+@settings_option
+@json_option
+@command
+async def migrate(settings: Path | None, *, as_json: bool) -> int:
+    """Take over data in Redis that version 0.1 wrote; the app does this once by itself."""
+    async with open_migration(read_settings(settings)) as migration:
         done = await migration.run()
     rows = [
         (
@@ -33,6 +32,11 @@ async def run(settings: Mapping[str, str], _: argparse.Namespace) -> int:
         )
         for each in done
     ]
+    if as_json:
+        names = ("partition", "watermark", "finished", "parked_keys", "parked_events")
+        for row in rows:
+            print(json.dumps(dict(zip(names, row, strict=True))))
+        return 0
     headings = ("partition", "watermark", "finished above it", "parked keys", "parked events")
     print(table(headings, rows) if rows else "No data of version 0.1")
     return 0

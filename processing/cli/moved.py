@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import sys
-
+from breaker.configuration.command_line import say_error
 from processing.cli.output import printable, show_key
 from processing.operations import ParkedLists
 
@@ -16,4 +15,4 @@ async def say_moved(lists: ParkedLists) -> None:
     """
     moved = await lists.moved()
     if moved is not None and moved.keys:
-        print(f"processing: {printable(moved.text(show_key))}", file=sys.stderr)
+        say_error(printable(moved.text(show_key)))

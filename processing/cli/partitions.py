@@ -1,14 +1,18 @@
-"""`python -m processing partitions`."""
+"""`breakwater partitions`."""
 
 from __future__ import annotations
 
-import argparse
 import json
-import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
+from pathlib import Path
 
+import click
+
+from breaker.configuration.command_line import json_option, say_error, settings_option
+from breaker.configuration.local_settings import read_settings
+from processing.cli.options import command
 from processing.cli.output import printable, table
 from processing.monitoring.expired import expired_lately, expired_problems
 from processing.monitoring.reasons import Why, todo
@@ -22,28 +26,21 @@ HEADINGS = (
 )
 
 
-def add(commands: argparse._SubParsersAction, common: argparse.ArgumentParser) -> None:  # type: ignore[type-arg]
-    """Add the command `partitions`."""
-    command = commands.add_parser(
-        "partitions",
-        parents=[common],
-        help="list the partitions: lag, parked events, expired events, a recreated hub",
-    )
-    command.add_argument("--json", action="store_true", help="print one JSON object per line")
-    command.set_defaults(run=run)
+@click.command(short_help="List the partitions: lag, parked and expired events.")
+@settings_option
+@json_option
+@command
+async def partitions(settings: Path | None, *, as_json: bool) -> int:
+    """List the partitions: lag, parked events, expired events, a recreated hub.
 
-
-async def run(settings: Mapping[str, str], arguments: argparse.Namespace) -> int:
-    """Print the partitions.
-
-    Returns:
-        0; 1 if the hub was recreated and a partition must be rewound, or a partition is unread.
+    The exit code is 1 if the hub was recreated and a partition must be rewound, or if a partition
+    cannot be read.
     """
-    async with open_lag(settings) as opened:
+    async with open_lag(read_settings(settings)) as opened:
         reading = await opened.reader.read()
         hub, lags = opened.hub, reading.partitions
     now_ms = time.time_ns() // 1_000_000
-    if arguments.json:
+    if as_json:
         for each in lags:
             gaps = [asdict(gap) | {"events": gap.events} for gap in each.gaps]
             print(json.dumps(asdict(each) | {"gaps": gaps}))
@@ -52,7 +49,7 @@ async def run(settings: Mapping[str, str], arguments: argparse.Namespace) -> int
         for text in _notes(hub, lags, now_ms):
             print(printable(text))
     for problem in reading.problems:
-        print(f"processing: {printable(problem)}", file=sys.stderr)
+        say_error(printable(problem))
     return 1 if reading.unread or any(each.recreated for each in lags) else 0
 
 

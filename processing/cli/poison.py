@@ -1,15 +1,18 @@
-"""`python -m processing poison list|show|discard`."""
+"""`breakwater poison list|show|discard`."""
 
 from __future__ import annotations
 
-import argparse
+import asyncio
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 
-from processing.cli import discard, poison_list
-from processing.cli.output import EXAMPLE_IDS
-from processing.cli.poison_list import fields_of
+import click
+
+from breaker.configuration.command_line import CommandGroup, say_error, settings_option
+from breaker.configuration.local_settings import read_settings
+from processing.cli.discard import discard
+from processing.cli.options import command
+from processing.cli.poison_list import fields_of, list_messages
 from processing.formats import json_text
 from processing.operations import open_poison
 from processing.poison.claim_checks import BodyState, first_with_body
@@ -18,39 +21,30 @@ from processing.poison.message import PoisonMessage
 from processing.poison.other_apps import is_own
 
 
-def add(commands: argparse._SubParsersAction, common: argparse.ArgumentParser) -> None:  # type: ignore[type-arg]
-    """Add the command `poison`."""
-    poison = commands.add_parser(
-        "poison", help="list, show or discard messages of the poison queue"
-    )
-    acts = poison.add_subparsers(dest="act", required=True)
-    poison_list.add(acts, common)
-    show = acts.add_parser("show", parents=[common], help="print one complete message as JSON")
-    show.add_argument(
-        "id",
-        metavar="ID",
-        help=f"id of the event, such as {EXAMPLE_IDS}",
-    )
-    show.add_argument(
-        "--body", type=Path, metavar="FILE", help="write the event's body to FILE, byte for byte"
-    )
-    show.set_defaults(run=run_show)
-    discard.add(acts, common)
+@click.command(short_help="Print one complete message as JSON.")
+@click.argument("event_id", metavar="ID")
+@settings_option
+@click.option(
+    "--body",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Write the event's body to FILE, byte for byte.",
+)
+@click.option("--json", is_flag=True, expose_value=False, help="Print JSON, as without it.")
+@command
+async def show(settings: Path | None, *, event_id: str, body: Path | None) -> int:
+    """Print one complete message as JSON, or write its body to a file.
 
-
-async def run_show(settings: Mapping[str, str], arguments: argparse.Namespace) -> int:
-    """Print one complete message, or write its body to a file.
-
-    Returns:
-        0, or 1 if the body is lost or stored by another app.
+    ID is the id of the event, or the end of the id after a '/'. The exit code is 1 if the body is
+    lost, or stored by another app.
     """
-    async with open_poison(settings) as storage:
+    async with open_poison(read_settings(settings)) as storage:
         copies = await find_copies(
-            *(storage.reader, arguments.id, storage.own), index=storage.index, to_read=True
+            *(storage.reader, event_id, storage.own), index=storage.index, to_read=True
         )
         message = copies[0]
         if not is_own(message, storage.own):
-            print(f"processing: {_whose(message)}", file=sys.stderr)
+            say_error(_whose(message))
             if message.claim_check is not None:
                 without_body = {"body": None, "body_state": BodyState.OTHER_APP}
                 print(json_text.dumps(message.to_dict() | without_body, indent=2))
@@ -59,15 +53,15 @@ async def run_show(settings: Mapping[str, str], arguments: argparse.Namespace) -
         if lost is not None:
             without_body = {"body": None, "body_state": BodyState.LOST}
             print(json_text.dumps(message.to_dict() | without_body, indent=2))
-            print(f"processing: the body of {message.id} is lost: {lost}", file=sys.stderr)
+            say_error(f"the body of {message.id} is lost: {lost}")
             return 1
-    if arguments.body is None:
+    if body is None:
         print(json_text.dumps(message.to_dict(), indent=2))
         return 0
     payload = message.payload
-    arguments.body.write_bytes(payload)
+    await asyncio.to_thread(body.write_bytes, payload)
     print(json_text.dumps(fields_of(message), indent=2))
-    print(f"{len(payload):,} bytes written to {arguments.body}", file=sys.stderr)
+    print(f"{len(payload):,} bytes written to {body}", file=sys.stderr)
     return 0
 
 
@@ -76,3 +70,11 @@ def _whose(message: PoisonMessage) -> str:
     if message.claim_check is None:
         return text
     return f"{text}, which stores the body; show it with the settings of that app"
+
+
+poison = CommandGroup(
+    "poison",
+    commands=[list_messages, show, discard],
+    short_help="List, show or discard messages of the poison queue.",
+    help="List, show or discard messages of the poison queue.",
+)

@@ -1,14 +1,25 @@
-"""`python -m processing poison list`."""
+"""`breakwater poison list`."""
 
 from __future__ import annotations
 
-import argparse
 import re
 import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+import click
+
+from breaker.configuration.command_line import (
+    WholeNumber,
+    json_option,
+    say_error,
+    settings_option,
+)
+from breaker.configuration.local_settings import read_settings
+from processing.cli.options import command
 from processing.cli.output import Bar, printable, show_key, table, when
 from processing.errors import ProcessingError, StorageUnavailableError
 from processing.formats import json_text
@@ -18,7 +29,7 @@ from processing.poison.comparison import Compared
 from processing.poison.index.entry import IndexEntry
 from processing.poison.index.index import PoisonIndex
 from processing.poison.index.memory import MemoryPoisonIndex
-from processing.poison.index.search import search
+from processing.poison.index.search import search as find
 from processing.poison.message import PoisonMessage
 from processing.poison.other_apps import left_alone
 
@@ -32,61 +43,88 @@ _HEADINGS = (
 )
 
 
-def add(acts: argparse._SubParsersAction, common: argparse.ArgumentParser) -> None:  # type: ignore[type-arg]
-    """Add `list` to the commands of `poison`."""
-    command = acts.add_parser(
-        "list", parents=[common], help="list the app's poison messages, oldest first"
-    )
-    command.add_argument("--json", action="store_true", help="print one JSON object per line")
-    command.add_argument(
-        "--limit",
-        type=_limit,
-        metavar="N",
-        help=f"list at most N messages (default: {LIMIT}; with --json all)",
-    )
-    command.add_argument(
-        "--after",
-        metavar="CURSOR",
-        type=_cursor,
-        help="continue after the page whose last line printed CURSOR",
-    )
-    command.add_argument("--key", metavar="KEY", help="list only messages of this key")
-    command.add_argument(
-        "--search",
-        metavar="TEXT",
-        default="",
-        help="list only messages whose id, key, handler or error contains TEXT",
-    )
-    command.add_argument(
-        "--fresh",
-        action="store_true",
-        help="first compare the queue's index with the queue; this hides all messages for a moment",
-    )
-    command.set_defaults(run=run)
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """The messages that an operator asks for."""
+
+    key: str | None
+    search: str
+    after: str | None
+    limit: int | None
 
 
-async def run(settings: Mapping[str, str], arguments: argparse.Namespace) -> int:
-    """List poison messages, without their bodies.
+class _Cursor(click.ParamType[str]):
+    """The place behind a page."""
 
-    Raises:
-        ProcessingError: `--after` names a page of a list with `--key`, or of one without it.
-    """
-    if arguments.after and ("/" in arguments.after) != (arguments.key is not None):
-        how = "with" if "/" in arguments.after else "without"
+    name = "cursor"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return the cursor."""
+        if not _CURSOR.fullmatch(value):
+            self.fail(
+                f"{value!r:.100} is not a cursor; the last line of an earlier page names one",
+                param,
+                ctx,
+            )
+        return str(value)
+
+
+@click.command("list", short_help="List the app's poison messages, oldest first.")
+@settings_option
+@json_option
+@click.option(
+    "--limit",
+    type=WholeNumber(1),
+    metavar="N",
+    help=f"List at most N messages (default: {LIMIT}; with --json all).",
+)
+@click.option(
+    "--after",
+    type=_Cursor(),
+    metavar="CURSOR",
+    help="Continue after the page whose last line printed CURSOR.",
+)
+@click.option("--key", metavar="KEY", help="List only messages of this key.")
+@click.option(
+    "--search",
+    metavar="TEXT",
+    default="",
+    help="List only messages whose id, key, handler or error contains TEXT.",
+)
+@click.option(
+    "--fresh",
+    is_flag=True,
+    help="First compare the queue's index with the queue; this hides all messages for a moment.",
+)
+@command
+async def list_messages(
+    settings: Path | None,
+    *,
+    as_json: bool,
+    limit: int | None,
+    after: str | None,
+    key: str | None,
+    search: str,
+    fresh: bool,
+) -> int:
+    """List the app's poison messages, oldest first, without their bodies."""
+    if after and ("/" in after) != (key is not None):
+        how = "with" if "/" in after else "without"
         raise ProcessingError(
-            f"the cursor {arguments.after} belongs to a list {how} --key; repeat the arguments of "
-            "the page that printed the cursor"
+            f"the cursor {after} belongs to a list {how} --key; repeat the arguments of the page "
+            "that printed the cursor"
         )
-    async with open_poison(settings) as storage:
-        index, compared = await _compared(storage, fresh=arguments.fresh)
+    wanted = _Wanted(key, search, after, limit)
+    async with open_poison(read_settings(settings)) as storage:
+        index, compared = await _compared(storage, fresh=fresh)
         head = await _head(storage, index, compared)
-        if not arguments.json:
+        if not as_json:
             print("\n".join(head))
-            await _print_table(storage, index, arguments)
+            await _print_table(storage, index, wanted)
             return 0
         for line in head[1:]:
             print(line, file=sys.stderr)
-        async for page, _ in _pages(index, arguments, arguments.limit):
+        async for page, _ in _pages(index, wanted, limit):
             for fields in await _documents(storage, page):
                 print(json_text.dumps(fields))
     return 0
@@ -111,7 +149,7 @@ async def _compared(storage: PoisonStorage, *, fresh: bool) -> tuple[PoisonIndex
                 compared = await storage.comparison.ensure(show, fresh=True)
             return storage.index, compared  # noqa: TRY300 - one path
         except StorageUnavailableError as error:
-            print(f"processing: {error}; reading the whole queue instead", file=sys.stderr)
+            say_error(f"{error}; reading the whole queue instead")
         index = MemoryPoisonIndex(storage.own)
         return index, await storage.comparison.into(index).ensure(show)
     finally:
@@ -149,12 +187,10 @@ async def _head(storage: PoisonStorage, index: PoisonIndex, compared: Compared) 
     return lines
 
 
-async def _print_table(
-    storage: PoisonStorage, index: PoisonIndex, arguments: argparse.Namespace
-) -> None:
+async def _print_table(storage: PoisonStorage, index: PoisonIndex, wanted: _Wanted) -> None:
     rows: list[tuple[object, ...]] = []
     behind: str | None = None
-    async for page, after in _pages(index, arguments, arguments.limit or LIMIT):
+    async for page, after in _pages(index, wanted, wanted.limit or LIMIT):
         rows += map(_row, await _documents(storage, page))
         behind = after
     if rows:
@@ -165,13 +201,13 @@ async def _print_table(
 
 
 async def _pages(
-    index: PoisonIndex, arguments: argparse.Namespace, limit: int | None
+    index: PoisonIndex, wanted: _Wanted, limit: int | None
 ) -> AsyncIterator[tuple[list[IndexEntry], str | None]]:
     """Yield the entries of each page, one per event, and the cursor behind the page."""
-    after, left = arguments.after, limit
+    after, left = wanted.after, limit
     while left is None or left > 0:
         most = LIMIT if left is None else min(LIMIT, left)
-        page = await search(index, arguments.search, key=arguments.key, after=after, most=most)
+        page = await find(index, wanted.search, key=wanted.key, after=after, most=most)
         after = page.after
         left = None if left is None else left - len(page.entries)
         yield _one_per_event(page.entries), after
@@ -211,18 +247,3 @@ def fields_of(message: PoisonMessage) -> dict[str, Any]:
 
 def _messages(number: int) -> str:
     return f"{number:,} {'message' if number == 1 else 'messages'}"
-
-
-def _limit(text: str) -> int:
-    number = int(text) if text.isascii() and text.isdigit() else 0
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 on")
-    return number
-
-
-def _cursor(text: str) -> str:
-    if not _CURSOR.fullmatch(text):
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is not a cursor; the last line of an earlier page names one"
-        )
-    return text

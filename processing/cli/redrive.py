@@ -1,15 +1,19 @@
-"""`python -m processing redrive`."""
+"""`breakwater redrive`."""
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import json
-from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import asdict
+from pathlib import Path
 
+import click
+
+from breaker.configuration.command_line import json_option, settings_option
+from breaker.configuration.local_settings import read_settings
 from processing.cli.moved import say_moved
+from processing.cli.options import command, one_of
 from processing.cli.output import EXAMPLE_IDS, Bar, show_key, show_list, table
 from processing.cli.signals import calling_on_signals, say
 from processing.operations import open_parking, open_redrive
@@ -39,52 +43,53 @@ LOST = (
 )
 
 
-def add(commands: argparse._SubParsersAction, common: argparse.ArgumentParser) -> None:  # type: ignore[type-arg]
-    """Add the command `redrive`."""
-    command = commands.add_parser(
-        "redrive",
-        parents=[common],
-        help="replay poisoned events, and the events parked behind them, through the handler; "
-        "deferred keys are left alone unless --key or --id names one",
-    )
-    selected = command.add_mutually_exclusive_group()
-    selected.add_argument(
-        "--key", metavar="KEY", help="replay only events of this key, also if the key is deferred"
-    )
-    selected.add_argument(
-        "--id",
-        metavar="ID",
-        help="replay one poisoned event, or the events without a key that begin with this one: its "
-        f"id, such as {EXAMPLE_IDS}",
-    )
-    selected.add_argument(
-        "--all",
-        action="store_true",
-        help="replay all events, except deferred ones (default without --key and --id)",
-    )
-    command.add_argument(
-        "--dry-run", action="store_true", help="show the events, but replay nothing"
-    )
-    command.add_argument("--json", action="store_true", help="print the summary as JSON")
-    command.set_defaults(run=run)
+@click.command(short_help="Replay poisoned events, and events parked behind them.")
+@settings_option
+@click.option(
+    "--key", metavar="KEY", help="Replay only events of this key, also if the key is deferred."
+)
+@click.option(
+    "--id",
+    "event_id",
+    metavar="ID",
+    help="Replay one poisoned event, or the events without a key that begin with this one: its "
+    f"id, such as {EXAMPLE_IDS}.",
+)
+@click.option(
+    "--all",
+    "replays_all",
+    is_flag=True,
+    help="Replay all events, except deferred ones (default without --key and --id).",
+)
+@click.option("--dry-run", is_flag=True, help="Show the events, but replay nothing.")
+@json_option
+@command
+async def redrive(
+    settings: Path | None,
+    *,
+    key: str | None,
+    event_id: str | None,
+    replays_all: bool,
+    dry_run: bool,
+    as_json: bool,
+) -> int:
+    """Replay poisoned events, and the events parked behind them, through the handler.
 
-
-async def run(settings: Mapping[str, str], arguments: argparse.Namespace) -> int:
-    """Redrive the selected events, or print the plan of a dry run.
-
-    Returns:
-        0 if every selected event is handled, 1 if not, 130 if the operator interrupted.
+    Deferred keys are left alone unless --key or --id names one. The exit code is 1 if an event is
+    not handled.
     """
-    selection = Selection(key=arguments.key, id=arguments.id)
-    async with open_redrive(settings) as redrive:
-        if arguments.dry_run:
+    one_of(required=False, key=key is not None, id=event_id is not None, all=replays_all)
+    values = read_settings(settings)
+    selection = Selection(key=key, id=event_id)
+    async with open_redrive(values) as redrive:
+        if dry_run:
             plan = await redrive.plan(selection)
-            print(_plan_json(plan) if arguments.json else _plan(plan))
-            async with open_parking(settings) as lists:
+            print(_plan_json(plan) if as_json else _plan(plan))
+            async with open_parking(values) as lists:
                 await say_moved(lists)
             return 0
-        run = RunningRedrive(operator_name(), key=arguments.key, id=arguments.id)
-        bar = Bar("tried", quiet=arguments.json)
+        run = RunningRedrive(operator_name(), key=key, id=event_id)
+        bar = Bar("tried", quiet=as_json)
         try:
             async with redrive.shown(run) as shown:
 
@@ -96,7 +101,7 @@ async def run(settings: Mapping[str, str], arguments: argparse.Namespace) -> int
                     summary = await redrive.run(selection, progress)
         finally:
             bar.close()
-    print(json.dumps(asdict(summary)) if arguments.json else summary_text(summary))
+    print(json.dumps(asdict(summary)) if as_json else summary_text(summary))
     if summary.stopped == INTERRUPTED:
         return 130
     return 0 if summary.complete else 1

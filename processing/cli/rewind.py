@@ -1,17 +1,27 @@
-"""`python -m processing rewind`."""
+"""`breakwater rewind`."""
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import json
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
+import click
+
 from breaker import BreakerError
-from processing.cli.app import open_tools, user
+from breaker.configuration.command_line import (
+    INTERRUPTED,
+    WholeNumber,
+    json_option,
+    say_error,
+    settings_option,
+)
+from breaker.configuration.local_settings import read_settings
+from processing.cli.app import open_tools
+from processing.cli.options import by_option, command, one_of
 from processing.cli.output import printable, table
 from processing.cli.restart_bars import StageBars
 from processing.cli.signals import calling_on_signals, say
@@ -23,7 +33,6 @@ from processing.site.restart import Restart, RestartReport, Stopping
 from processing.site.restart_text import has_failed, restart_line
 from processing.site.settings import NOT_SET
 
-INTERRUPTED = 130
 SAY = "Ending after the present partition; press Ctrl-C again to end in the middle of it"
 SAY_RESTART = (
     "Ending after the present partition, and starting the app again; press Ctrl-C again to end in "
@@ -31,60 +40,107 @@ SAY_RESTART = (
 )
 
 
-def add(commands: argparse._SubParsersAction, common: argparse.ArgumentParser) -> None:  # type: ignore[type-arg]
-    """Add the command `rewind`."""
-    command = commands.add_parser(
-        "rewind",
-        parents=[common],
-        help="process events again from a sequence number onwards; stop the app first, or add "
-        "--restart",
-    )
-    which = command.add_mutually_exclusive_group(required=True)
-    which.add_argument("--partition", metavar="P", help="rewind this partition")
-    which.add_argument(
-        "--all",
-        action="store_true",
-        help="rewind all partitions (with --to-start), or all that have lost parked events (with "
-        "--to-mark)",
-    )
-    where = command.add_mutually_exclusive_group(required=True)
-    where.add_argument(
-        "--to",
-        type=_number,
-        metavar="SEQ",
-        help="sequence number of the first event to process again",
-    )
-    where.add_argument(
-        "--to-start", action="store_true", help="process again all events that the hub retains"
-    )
-    where.add_argument(
-        "--to-mark",
-        action="store_true",
-        help="process again the parked events that Redis has lost",
-    )
-    command.add_argument(
-        "--dry-run", action="store_true", help="show the rewind, but change nothing"
-    )
-    command.add_argument(
-        "--restart",
-        action="store_true",
-        help="stop the app, wait until its ownership has expired, rewind, and start the app; an "
-        "app that is stopped stays stopped",
-    )
-    command.add_argument(
-        "--force",
-        action="store_true",
-        help="rewind although the app seems to own a partition (not with --restart), or although "
-        "Redis has lost no parked events; use it only if the app is certainly stopped",
-    )
-    command.add_argument(
-        "--by",
-        default=user(),
-        metavar="NAME",
-        help="name for the circuit's history, with --restart (default: your user name)",
-    )
-    command.add_argument("--json", action="store_true", help="print one JSON object")
-    command.set_defaults(run=run, check=_check)
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """The rewind that an operator asks for; `to` is None with --to-start."""
+
+    partition: str | None
+    to: int | None
+    to_mark: bool
+    force: bool
+    by: str
+    as_json: bool
+
+
+@click.command(short_help="Process events again from a sequence number onwards.")
+@settings_option
+@click.option("--partition", metavar="P", help="Rewind this partition.")
+@click.option(
+    "--all",
+    "all_partitions",
+    is_flag=True,
+    help="Rewind all partitions (with --to-start), or all that have lost parked events (with "
+    "--to-mark).",
+)
+@click.option(
+    "--to",
+    type=WholeNumber(0),
+    metavar="SEQ",
+    help="Sequence number of the first event to process again.",
+)
+@click.option("--to-start", is_flag=True, help="Process again all events that the hub retains.")
+@click.option(
+    "--to-mark", is_flag=True, help="Process again the parked events that Redis has lost."
+)
+@click.option("--dry-run", is_flag=True, help="Show the rewind, but change nothing.")
+@click.option(
+    "--restart",
+    is_flag=True,
+    help="Stop the app, wait until its ownership has expired, rewind, and start the app; an app "
+    "that is stopped stays stopped.",
+)
+@click.option(
+    "--force",
+    is_flag=True,
+    help="Rewind although the app seems to own a partition (not with --restart), or although Redis "
+    "has lost no parked events; use it only if the app is certainly stopped.",
+)
+@by_option("the circuit's history, with --restart")
+@json_option
+@command
+async def rewind(
+    settings: Path | None,
+    *,
+    partition: str | None,
+    all_partitions: bool,
+    to: int | None,
+    to_start: bool,
+    to_mark: bool,
+    dry_run: bool,
+    restart: bool,
+    force: bool,
+    by: str,
+    as_json: bool,
+) -> int:
+    """Process events again from a sequence number onwards.
+
+    Give --partition or --all, and one of --to, --to-start and --to-mark. Stop the app first, or add
+    --restart. The exit code is 1 if a partition is left as it is, or the app is not started again.
+    """
+    one_of(required=True, partition=partition is not None, all=all_partitions)
+    one_of(required=True, to=to is not None, to_start=to_start, to_mark=to_mark)
+    if all_partitions and to is not None:
+        raise click.UsageError(
+            "--all takes --to-start or --to-mark, not --to: each partition has its own sequence "
+            "numbers"
+        )
+    if restart and force and not to_mark:
+        raise click.UsageError(
+            "--restart takes no --force: it waits until no host owns the partitions"
+        )
+    wanted = _Wanted(partition, to, to_mark, force, by, as_json)
+    values = read_settings(settings)
+    async with open_rewind(values) as opened:
+        plan = await _plan(opened, wanted)
+        if dry_run:
+            if as_json:
+                print(json.dumps({"dry_run": True, **plan_document(plan)}))
+            else:
+                print(f"{_plan_text(plan)}\nNothing was changed (--dry-run)")
+            return 1 if plan.left_out else 0
+        if restart:
+            result = await _restart(values, wanted, opened, plan)
+        else:
+            result = await _rewind(wanted, opened, plan)
+    print(json.dumps(_document(result)) if as_json else _text(result))
+    if result.error:
+        say_error(printable(result.error))
+    if result.restart is not None and result.restart.unrecorded:
+        say_error(
+            "the stop or the start is not on record in the circuit's history: "
+            f"{printable(result.restart.unrecorded)}"
+        )
+    return result.code
 
 
 @dataclass(slots=True)
@@ -116,45 +172,14 @@ class _Result:
         return 1 if self.error or failed or self.plan.left_out else 0
 
 
-async def run(settings: Mapping[str, str], arguments: argparse.Namespace) -> int:
-    """Rewind partitions, or print the plan of a dry run.
-
-    Returns:
-        0; 1 if a partition is left as it is, or the app is not started again; 130 if the operator
-        interrupted.
-    """
-    async with open_rewind(settings) as rewind:
-        plan = await _plan(rewind, arguments)
-        if arguments.dry_run:
-            if arguments.json:
-                print(json.dumps({"dry_run": True, **plan_document(plan)}))
-            else:
-                print(f"{_plan_text(plan)}\nNothing was changed (--dry-run)")
-            return 1 if plan.left_out else 0
-        if arguments.restart:
-            result = await _restart(settings, arguments, rewind, plan)
-        else:
-            result = await _rewind(arguments, rewind, plan)
-    print(json.dumps(_document(result)) if arguments.json else _text(result))
-    if result.error:
-        print(f"processing: {printable(result.error)}", file=sys.stderr)
-    if result.restart is not None and result.restart.unrecorded:
-        print(
-            "processing: the stop or the start is not on record in the circuit's history: "
-            f"{printable(result.restart.unrecorded)}",
-            file=sys.stderr,
-        )
-    return result.code
+async def _plan(rewind: Rewind, wanted: _Wanted) -> RewindPlan:
+    partitions = None if wanted.partition is None else [wanted.partition]
+    if wanted.to_mark:
+        return await rewind.plan_to_marks(partitions, force=wanted.force)
+    return await rewind.plan(partitions, wanted.to)
 
 
-async def _plan(rewind: Rewind, arguments: argparse.Namespace) -> RewindPlan:
-    partitions = None if arguments.all else [arguments.partition]
-    if arguments.to_mark:
-        return await rewind.plan_to_marks(partitions, force=arguments.force)
-    return await rewind.plan(partitions, arguments.to)
-
-
-async def _rewind(arguments: argparse.Namespace, rewind: Rewind, plan: RewindPlan) -> _Result:
+async def _rewind(wanted: _Wanted, rewind: Rewind, plan: RewindPlan) -> _Result:
     result = _Result(plan)
 
     def interrupt(name: str) -> None:
@@ -166,7 +191,7 @@ async def _rewind(arguments: argparse.Namespace, rewind: Rewind, plan: RewindPla
     running = asyncio.ensure_future(
         rewind.run(
             plan.steps,
-            force=arguments.force,
+            force=wanted.force,
             record=result.record,
             stopping=lambda: bool(result.interrupted),
         )
@@ -183,7 +208,7 @@ async def _rewind(arguments: argparse.Namespace, rewind: Rewind, plan: RewindPla
 
 
 async def _restart(
-    settings: Mapping[str, str], arguments: argparse.Namespace, rewind: Rewind, plan: RewindPlan
+    settings: Mapping[str, str], wanted: _Wanted, rewind: Rewind, plan: RewindPlan
 ) -> _Result:
     """Stop the app, rewind and start the app.
 
@@ -191,14 +216,14 @@ async def _restart(
     """
     result = _Result(plan)
     partitions = {step.partition for step in plan.steps}
-    bars = StageBars(quiet=arguments.json)
+    bars = StageBars(quiet=wanted.as_json)
     async with open_tools(settings) as tools:
         if tools.site is None:
             raise SettingsError(NOT_SET)
         await tools.breaker.refresh()
 
         async def act(stopping: Stopping) -> None:
-            result.plan = await _plan(rewind, arguments)
+            result.plan = await _plan(rewind, wanted)
             await rewind.run(result.plan.steps, record=result.record, stopping=stopping)
 
         def interrupt(name: str) -> None:
@@ -208,7 +233,7 @@ async def _restart(
         restart = Restart(
             tools.site,
             tools.breaker,
-            by=arguments.by,
+            by=wanted.by,
             reason="rewind",
             owned_seconds=lambda: rewind.owned_seconds(partitions),
             show=bars,
@@ -279,19 +304,3 @@ def _plan_text(plan: RewindPlan) -> str:
 
 def _partitions(number: int) -> str:
     return "1 partition" if number == 1 else f"{number} partitions"
-
-
-def _check(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> None:
-    if arguments.all and arguments.to is not None:
-        parser.error(
-            "--all takes --to-start or --to-mark, not --to: each partition has its own sequence "
-            "numbers"
-        )
-    if arguments.restart and arguments.force and not arguments.to_mark:
-        parser.error("--restart takes no --force: it waits until no host owns the partitions")
-
-
-def _number(text: str) -> int:
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text!r} is not a sequence number (0 or more)")
-    return int(text)

@@ -124,7 +124,7 @@ async def test_refusal_is_printed_and_recorded(shell: Shell) -> None:
     code, out, err = await shell.run("stop", "--by", "ada")
     assert (code, out) == (1, "")
     assert err.startswith(
-        "processing: HTTP 403: the local stack refused: the identity lacks the role"
+        "breakwater: HTTP 403: the local stack refused: the identity lacks the role"
     )
     assert [each.event for each in await shell.history()] == ["stop_refused"]
     assert "was refused: HTTP 403. The app still runs" in (await shell.run("status"))[1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import io
 import json
@@ -17,8 +18,8 @@ from azure.storage.blob.aio import ContainerClient
 from azure.storage.queue.aio import QueueClient
 from redis.asyncio import Redis
 
-from processing.__main__ import parser
-from processing.errors import PoisonEventError, ProcessingError
+from processing.__main__ import main
+from processing.errors import PoisonEventError
 from processing.event import Event
 from processing.handlers.retry import Failure, FailureKind
 from processing.identity import Identity, Source
@@ -136,14 +137,12 @@ class App:
 
     async def run(self, *arguments: str) -> Ended:
         """Run `python -m processing` with the app's settings, in this process."""
-        parsed = parser().parse_args([*arguments, "--settings", str(self.settings_file)])
+        file = self.settings_file.with_name(f"settings-{secrets.token_hex(4)}.json")
+        file.write_text(json.dumps({"Values": dict(self.settings)}))
         out, err = io.StringIO(), io.StringIO()
         with redirect_stdout(out), redirect_stderr(err):
-            try:
-                code = await parsed.run(self.settings, parsed)
-            except (ProcessingError, ValueError) as error:  # as `main` does
-                code = 1
-                print(f"processing: {error}", file=err)
+            # The command runs in an event loop of its own, as in a process.
+            code = await asyncio.to_thread(main, [*arguments, "--settings", str(file)])
         return Ended(code, out.getvalue(), err.getvalue())
 
 

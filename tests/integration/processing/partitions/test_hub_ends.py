@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
 from breaker import BreakerSettings, CircuitBreaker, MemoryCircuitStore
 from local.event_hubs import EventHubsServer, HubConfig
-from processing.__main__ import parser
+from processing.__main__ import main
 from processing.identity import Source
 from processing.monitoring.reasons import Why
 from processing.monitoring.survey import Sighting, Survey
@@ -152,6 +155,7 @@ async def test_command_lists_the_partitions(app: App, capsys: pytest.CaptureFixt
 
 async def list_partitions(app: App, *options: str) -> int:
     """Run the command `partitions` and return its exit code."""
-    arguments = parser().parse_args(["partitions", *options])
-    code: int = await arguments.run(app.settings, arguments)
-    return code
+    with TemporaryDirectory() as directory:
+        file = Path(directory) / "settings.json"
+        file.write_text(json.dumps({"Values": dict(app.settings)}))
+        return await asyncio.to_thread(main, ["partitions", *options, "--settings", str(file)])

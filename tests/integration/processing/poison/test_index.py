@@ -125,8 +125,8 @@ async def test_list_goes_on_behind_a_page(app: App) -> None:
     assert await listed(app, "--search", "nothing") == []
     ended = await app.run("poison", "list", "--after", cursor, "--key", "key-1")
     assert (ended.code, "belongs to a list without --key" in ended.err) == (1, True)
-    with pytest.raises(SystemExit):
-        await app.run("poison", "list", "--after", "not a cursor")
+    ended = await app.run("poison", "list", "--after", "not a cursor")
+    assert (ended.code, "'not a cursor' is not a cursor" in ended.err) == (2, True)
 
 
 async def test_emptied_redis_builds_the_index_again(app: App) -> None:

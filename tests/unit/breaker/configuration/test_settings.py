@@ -289,9 +289,13 @@ def test_missing_setting_is_named(values: dict[str, str]) -> None:
 
 
 def test_configuration_needs_only_the_standard_library() -> None:
-    """Each module can be imported without site-packages, so without redis or an SDK."""
+    """Each module can be imported without site-packages, so without redis or an SDK.
+
+    Only command lines, which need click, import `command_line`.
+    """
     package = ROOT / "breaker" / "configuration"
-    modules = [f"breaker.configuration.{file.stem}" for file in sorted(package.glob("[!_]*.py"))]
+    files = (each for each in sorted(package.glob("[!_]*.py")) if each.stem != "command_line")
+    modules = [f"breaker.configuration.{file.stem}" for file in files]
     assert len(modules) > 5
     code = "import importlib, sys\nfor name in sys.argv[1:]: importlib.import_module(name)"
     command = [sys.executable, "-S", "-c", code, *modules]
