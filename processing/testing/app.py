@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from types import TracebackType
 from typing import Self
 
-from breaker import BreakerError, CircuitBreaker
-from processing.errors import ProcessingError
+from breaker import CircuitBreaker
+from processing.batch.outcome import BATCH_ERRORS
 from processing.event import Event
 from processing.identity import Source
 from processing.settings import ProcessingSettings
+from processing.testing.arguments import as_app_settings, checked
 from processing.testing.clock import TestClock
 from processing.testing.hub import MemoryHub
 from processing.testing.instance import Instance, breaker_settings
@@ -44,10 +45,11 @@ class AsyncTestApp:
 
     def __init__(self, handler: object, *, settings: Mapping[str, object] | None = None) -> None:
         self._handler = handler
-        self._settings = {name: _text(value) for name, value in (settings or {}).items()}
+        self._settings = as_app_settings(settings or {})
         self._hub = MemoryHub()
         self._record = Record()
         self._changing = False
+        self._runs = False
         self._clock: TestClock | None = None
         self._stores: Stores | None = None
         self._instance: Instance | None = None
@@ -77,7 +79,7 @@ class AsyncTestApp:
 
     async def run(
         self,
-        events: Sequence[Event] = (),
+        events: Iterable[Event] = (),
         *,
         batch_size: int | None = None,
         seconds: float = 0.0,
@@ -99,9 +101,26 @@ class AsyncTestApp:
                 that it handled the event. A new process gets the unfinished batches again.
 
         Raises:
+            TypeError: one of the events is no event.
             ValueError: an argument is not accepted.
-            RuntimeError: the handler did not finish the event `crash_after`; or the app is closed.
+            RuntimeError: the handler did not finish the event `crash_after`; or the app is closed,
+                or runs already.
         """
+        if self._runs:
+            raise RuntimeError("the test app runs already; await the end of that run first")
+        self._runs = True
+        try:
+            return await self._run(checked(events), batch_size, seconds, crash_after)
+        finally:
+            self._runs = False
+
+    async def _run(
+        self,
+        events: list[Event],
+        batch_size: int | None,
+        seconds: float,
+        crash_after: Event | None,
+    ) -> Outcome:
         instance, stores, clock = self._opened()
         if crash_after is not None and crash_after.id not in {each.id for each in events}:
             raise ValueError(f"crash_after is {crash_after.id}, which is not among the events")
@@ -176,7 +195,7 @@ class AsyncTestApp:
         while (batch := self._hub.next(source)) is not None:
             try:
                 await instance.processor.process(batch)
-            except (ProcessingError, BreakerError) as error:
+            except BATCH_ERRORS as error:
                 errors.append(error)
                 if loop.time() + RETRY_SECONDS > until:
                     return
@@ -248,7 +267,3 @@ class AsyncTestApp:
         return self._changing or (
             self._instance is not None and self._instance.handler.in_flight > 0
         )
-
-
-def _text(value: object) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from types import TracebackType
 from typing import Self
 
@@ -56,7 +56,7 @@ class TestApp:
 
     def run(
         self,
-        events: Sequence[Event] = (),
+        events: Iterable[Event] = (),
         *,
         batch_size: int | None = None,
         seconds: float = 0.0,
@@ -81,7 +81,7 @@ class TestApp:
 
 def run(
     handler: object,
-    events: Sequence[Event],
+    events: Iterable[Event],
     *,
     settings: Mapping[str, object] | None = None,
     batch_size: int | None = None,
@@ -101,7 +101,7 @@ def run(
     Raises:
         HandlerLoadError: the handler cannot be called with an event.
         SettingsError, breaker.SettingsError: a setting is unknown or out of bounds.
-        ValueError: an argument is not accepted.
+        TypeError, ValueError: an argument is not accepted.
         RuntimeError: an event loop runs in this thread: use `run_async`; or `crash_after` was not
             handled.
     """
@@ -112,7 +112,7 @@ def run(
 
 async def run_async(
     handler: object,
-    events: Sequence[Event],
+    events: Iterable[Event],
     *,
     settings: Mapping[str, object] | None = None,
     batch_size: int | None = None,

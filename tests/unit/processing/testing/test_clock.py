@@ -78,6 +78,16 @@ async def test_two_apps_share_the_clock_of_their_loop() -> None:
         assert (await first.run([once := event()], seconds=60)).handled == [once]
 
 
+async def test_second_run_at_the_same_time_is_refused() -> None:
+    """Otherwise both runs would deliver the same batches."""
+    async with AsyncTestApp(handle) as app:
+        first = asyncio.create_task(app.run([once := event()]))
+        await asyncio.sleep(0)
+        with pytest.raises(RuntimeError, match="runs already"):
+            await app.run()
+        assert (await first).handled == [once]
+
+
 async def test_run_in_a_coroutine_is_refused() -> None:
     with pytest.raises(RuntimeError, match=r"use await run_async\(\.\.\.\)"):
         run(handle, [event()])

@@ -157,6 +157,34 @@ def test_unusable_handlers_and_settings_are_refused() -> None:
         run(handle, [], settings={"BREAKER_FAILURE_THRESHOLDS": 3})
 
 
+def test_arguments_of_other_types_are_refused() -> None:
+    with pytest.raises(TypeError, match="events is one Event; it takes a list"):
+        run(handle, event())  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="contains a dict; it takes a list of events"):
+        run(handle, [{}])  # type: ignore[list-item]
+    with pytest.raises(TypeError, match="the setting A is a dict; it takes a text"):
+        run(handle, [], settings={"A": {}})
+
+
+def test_settings_may_have_the_types_of_python() -> None:
+    settings = {
+        "PROCESSING_POISON_ERRORS": ["builtins.ValueError", "builtins.KeyError"],
+        "BREAKER_COUNT_POISON": False,
+        "BREAKER_FAILURE_THRESHOLD": 1,
+    }
+    outcome = run(handle, [once := event("fail")], settings=settings)
+    assert outcome.of(once).attempts == 1
+    assert outcome.circuit is CircuitState.CLOSED
+
+
+def test_memory_error_keeps_the_event() -> None:
+    def fail(_event: Event) -> None:
+        raise MemoryError
+
+    outcome = run(fail, [once := event()])
+    assert outcome.kept == [once]
+
+
 def test_event_that_a_hub_would_not_deliver_is_refused() -> None:
     first, second = event(), event()
     with pytest.raises(ValueError, match="create the events in the order"):
