@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
-from typing import Any, Self
+from typing import Self
 
 from breaker import BreakerSettings, CircuitBreaker, DependencyCircuits, DependencySettings
 from processing.batch import shutdown
 from processing.batch.processor import BatchProcessor
 from processing.batch.time_budget import TimeBudget
 from processing.deferring.admission import MOST_REPLAYS
-from processing.errors import HandlerLoadError
-from processing.handlers.loading import LoadedHandler, find_handler
-from processing.handlers.shape import ACCEPTED, fault_of
+from processing.handlers.loading import LoadedHandler, load_handler
 from processing.settings import ProcessingSettings
 from processing.testing.clock import TestClock
 from processing.testing.record import Record
@@ -55,10 +52,10 @@ class Instance:
         clock: TestClock,
         record: Record,
     ) -> Self:
-        """Load the handler, and open an instance on the stores.
+        """Load and start the handler, and open an instance on the stores.
 
         Raises:
-            HandlerLoadError: the handler cannot be called with an event.
+            HandlerLoadError: the handler cannot be called with an event, or did not start.
             SettingsError, breaker.SettingsError: a setting is unknown or out of bounds, or does not
                 fit into functionTimeout.
             HostJsonError: host.json in the current folder cannot be read.
@@ -70,6 +67,7 @@ class Instance:
         async with AsyncExitStack() as opened:
             loaded = load(handler, settings, processing)
             opened.push_async_callback(loaded.aclose)
+            await loaded.start()
             loaded.handle = record.recorded(loaded.handle)
             breaker = await opened.enter_async_context(
                 CircuitBreaker(stores.circuit, breaking, clock=clock, instance=INSTANCE)
@@ -112,26 +110,14 @@ def breaker_settings(settings: Mapping[str, str]) -> BreakerSettings:
 def load(
     handler: object, settings: Mapping[str, str], processing: ProcessingSettings
 ) -> LoadedHandler:
-    """Load a function, a class, an object, or what `module:attribute` names.
+    """Load a function, a class, an object, or what `module:attribute` names, as the app does.
 
     Raises:
         HandlerLoadError: the handler cannot be called with an event.
     """
-    found: Any = find_handler(handler) if isinstance(handler, str) else handler
-    name = handler if isinstance(handler, str) else _name_of(handler)
-    if fault := fault_of(found):
-        raise HandlerLoadError(f"the handler {name} {fault}; it takes {ACCEPTED}")
-    if inspect.isclass(found):
-        factory = getattr(found, "from_settings", None)
-        found = factory(settings) if factory else found()
-    return LoadedHandler(
-        name,
-        found,
+    return load_handler(
+        handler,
+        settings,
         threads=processing.max_lanes + min(MOST_REPLAYS, processing.max_lanes),
         timeout_seconds=processing.handler_timeout_seconds,
     )
-
-
-def _name_of(handler: object) -> str:
-    named = handler if hasattr(handler, "__qualname__") else type(handler)
-    return f"{getattr(named, '__module__', '?')}:{getattr(named, '__qualname__', '?')}"
