@@ -88,6 +88,7 @@ function factsOf(message) {
     ["Partition, sequence", `${message.partition} / ${count(message.sequence_number)}`],
     ["Enqueued", clock(asMilliseconds(message.enqueued_time))],
     ["Attempts", `${count(message.attempts)}, redriven ${count(message.redrives ?? 0)} times`],
+    ["Raised at", message.error?.frames?.join(", ") || "–"],
     ["Key state", message.parked ? "parked: later events wait behind this event" : "not parked"],
   ];
 }

@@ -11,10 +11,10 @@ from processing.deferring.rounds import REASONS
 from processing.dependencies.circuits import Circuits
 from processing.errors import ParkingFullError
 from processing.event import Event
+from processing.formats.event_fields import log_fields
 from processing.handlers.raised import type_name
 from processing.handlers.retry import Failure
 from processing.monitoring.reasons import Why
-from processing.monitoring.telemetry import log_fields
 from processing.parking.deferral import Deferral
 from processing.parking.event import ListKey, position_of
 from processing.parking.store import ParkState

@@ -14,10 +14,10 @@ from processing.batch.run import BatchRun
 from processing.dependencies.scope import Scope
 from processing.errors import DependencyUnavailableError, PoisonEventError
 from processing.event import Event
+from processing.formats.event_fields import log_fields
 from processing.handlers.raised import describe, type_name
 from processing.handlers.retry import Failure, FailureKind, Verdict
 from processing.monitoring.reasons import Why
-from processing.monitoring.telemetry import log_fields
 from processing.parking.event import ListKey
 from processing.parking.store import ParkState
 

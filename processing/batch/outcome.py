@@ -9,8 +9,9 @@ from processing.batch.run import BatchRun
 from processing.deferring.parts import error_text
 from processing.errors import ProcessingError
 from processing.event import Event
+from processing.formats.event_fields import log_fields
+from processing.handlers.failure_line import failure_line
 from processing.handlers.retry import Failure, FailureKind
-from processing.monitoring.telemetry import log_fields
 from processing.poison.message import PoisonMessage
 
 logger = logging.getLogger(__name__)
@@ -105,7 +106,7 @@ class Outcome:
             await self._parts.crashes.poisoned(event, failure.error)
         logger.warning(
             "Event %s went to the poison queue (attempts: %s): %s",
-            *(event.id, failure.attempts, message.error.type),
+            *(event.id, failure.attempts, failure_line(event, failure.error)),
             extra=log_fields(event),
         )
 

@@ -14,9 +14,9 @@ from processing.batch.defer import defer
 from processing.batch.run import BatchRun
 from processing.errors import OverdueEventError, PoisonEventError
 from processing.event import Event
+from processing.formats.event_fields import log_fields
 from processing.handlers.retry import Failure, FailureKind
 from processing.monitoring.reasons import Why
-from processing.monitoring.telemetry import log_fields
 from processing.parking.event import ListKey
 from processing.parking.store import ParkState
 

@@ -27,8 +27,8 @@ from processing.cli.options import by_option, command, reason_option
 from processing.cli.output import Pages, in_seconds, printable, short_id, show_key, when
 from processing.event import enqueued_time
 from processing.formats import json_text
+from processing.formats.event_fields import key_hash
 from processing.identity import Source
-from processing.monitoring.telemetry import key_hash
 from processing.operations import open_marks, open_parking, open_poison_head
 from processing.parking.marks import MarkUnreadableError, drop_mark
 from processing.redrive.listing import PAGE_KEYS, KeyListing, ListedKey

@@ -23,9 +23,9 @@ from processing.crashes.store import CrashStore
 from processing.crashes.together import deaths_of_one
 from processing.errors import CrashLoopError, StorageUnavailableError
 from processing.event import Event
+from processing.formats.event_fields import log_fields
 from processing.handlers.raised import NotRecordedError, NotStartedError, is_invocation_cancelled
 from processing.identity import Source
-from processing.monitoring.telemetry import log_fields
 from processing.parking.event import Position, position_of
 
 logger = logging.getLogger(__name__)

@@ -17,8 +17,8 @@ from processing.crashes.rules import BEAT_SECONDS
 from processing.crashes.store import CrashStore
 from processing.errors import CrashLoopError, StorageUnavailableError
 from processing.event import Event
+from processing.formats.event_fields import key_hash, log_fields
 from processing.identity import Source
-from processing.monitoring.telemetry import key_hash, log_fields
 from processing.parking.event import ListKey
 
 logger = logging.getLogger(__name__)

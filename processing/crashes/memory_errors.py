@@ -6,7 +6,7 @@ import logging
 import os
 
 from processing.event import Event
-from processing.monitoring.telemetry import log_fields
+from processing.formats.event_fields import log_fields
 
 logger = logging.getLogger(__name__)
 

@@ -12,7 +12,8 @@ from processing.deferring.parts import Place, error_text, list_name
 from processing.deferring.writes import UNAVAILABLE
 from processing.errors import LeaseLostError, StorageUnavailableError
 from processing.event import Event
-from processing.monitoring.telemetry import log_fields
+from processing.formats.event_fields import log_fields
+from processing.handlers.failure_line import error_line
 from processing.parking.deferral import Deferral
 from processing.parking.event import Lone
 from processing.parking.store import Entry, EntryKind
@@ -158,9 +159,11 @@ class HeldList:
         self._log_poisoned(message, why)
 
     def _log_poisoned(self, message: PoisonMessage, why: str) -> None:
+        error, body = message.error, message.payload if message.has_body else None
+        line = error_line(error.type, error.message, error.frames, key=message.key, body=body)
         logger.warning(
             "Event %s went to the poison queue from a replay (attempts: %s): %s; %s",
-            *(message.id, message.attempts, message.error.type, why),
+            *(message.id, message.attempts, line, why),
             extra=log_fields(message),
         )
 

@@ -9,10 +9,11 @@ from breaker import CircuitBreaker, Key
 from processing.crashes.loops import CrashLoops
 from processing.dependencies.circuits import Circuits
 from processing.event import Event
+from processing.formats.event_fields import key_hash
 from processing.handlers.loading import LoadedHandler
 from processing.handlers.raised import describe, type_name
 from processing.identity import Source
-from processing.monitoring.telemetry import Telemetry, key_hash
+from processing.monitoring.telemetry import Telemetry
 from processing.parking.event import ListKey, Lone
 from processing.poison.queue import PoisonQueue
 from processing.settings import ProcessingSettings

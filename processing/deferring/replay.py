@@ -31,10 +31,10 @@ from processing.errors import (
     StorageUnavailableError,
 )
 from processing.event import Event
+from processing.formats.event_fields import log_fields
 from processing.handlers.failures.kind import Failure, FailureKind, Verdict
 from processing.handlers.raised import describe, type_name
 from processing.handlers.retry import RetryPolicy
-from processing.monitoring.telemetry import log_fields
 from processing.parking.deferral import DeferralReason
 from processing.parking.event import ParkedEvent, with_body
 from processing.parking.store import Entry, EntryKind

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Self
@@ -11,10 +12,14 @@ from tenacity import AsyncRetrying, RetryCallState, stop_after_attempt
 from tenacity.wait import wait_exponential_jitter
 
 from processing.event import Event
+from processing.formats.event_fields import log_fields
+from processing.handlers.failure_line import failure_line
 from processing.handlers.failures.classification import Classifier
 from processing.handlers.failures.kind import Failure, FailureKind, Verdict
 from processing.handlers.raised import as_exception
 from processing.settings import ProcessingSettings
+
+logger = logging.getLogger(__name__)
 
 __all__ = ["Failure", "FailureKind", "RetryPolicy", "Verdict"]
 
@@ -141,8 +146,7 @@ class RetryPolicy:
         attempts, last_attempt, last_error = 0, started, first_error
         gives_up, before_retry, pause = hooks
         interruption: Exception | None = None
-        verdict = self._classifier.judge(first_error)
-        self._on_failed_attempt(event, verdict, first_error)
+        verdict = self._failed(event, 1, first_error)
 
         async def attempt() -> None:
             nonlocal attempts, last_attempt, last_error, verdict, interruption
@@ -160,8 +164,7 @@ class RetryPolicy:
                 await handle(event)
             except BaseException as error:
                 last_error = as_exception(error)
-                verdict = self._classifier.judge(last_error)
-                self._on_failed_attempt(event, verdict, last_error)
+                verdict = self._failed(event, attempts, last_error)
                 if last_error is error:
                     raise
                 raise last_error from error
@@ -198,6 +201,18 @@ class RetryPolicy:
         if interruption is not None:
             raise interruption
         return None
+
+    def _failed(self, event: Event, attempt: int, error: Exception) -> Verdict:
+        """Judge, log and report a failed attempt."""
+        verdict = self._classifier.judge(error)
+        if logger.isEnabledFor(logging.DEBUG):
+            logger.debug(
+                "Attempt %s at event %s failed as %s: %s",
+                *(attempt, event.id, verdict.kind.name.lower(), failure_line(event, error)),
+                extra=log_fields(event),
+            )
+        self._on_failed_attempt(event, verdict, error)
+        return verdict
 
     def classify(self, error: Exception) -> FailureKind:
         """Return the kind of failure that an error means; see `Classifier.judge`."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from processing.errors import StorageUnavailableError
-from processing.monitoring.telemetry import key_hash
+from processing.formats.event_fields import key_hash
 from processing.parking.store import ParkingStore
 from processing.partitions.hub_changes import HubChange, latest_growth
 from processing.partitions.moved_keys import MovedKeys, find_moved

@@ -15,10 +15,10 @@ from dataclasses import dataclass, field
 from breaker import CircuitBreaker, CircuitState
 from processing.errors import OwnershipLostError
 from processing.event import Event
+from processing.formats.event_fields import key_hash
 from processing.identity import Source
 from processing.monitoring.partition_state import PartitionState, Place, State
 from processing.monitoring.reasons import HOLDING, Why, text_of, why_of
-from processing.monitoring.telemetry import key_hash
 
 RETURN_SECONDS = 30.0
 """Time after a failed invocation in which the platform runs the batch again on this instance."""

@@ -21,11 +21,10 @@ Azure's SDKs), it is handled inside a span that continues that trace.
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 from opentelemetry import metrics, trace
 from opentelemetry.propagate import extract
@@ -39,22 +38,6 @@ type Handle = Callable[[Event], Awaitable[None]]
 
 _OK = {"outcome": "ok"}
 _ERROR = {"outcome": "error"}
-
-
-class Named(Protocol):
-    """An object that names an event: the event or its poison message."""
-
-    @property
-    def id(self) -> str: ...  # noqa: D102
-
-    @property
-    def key(self) -> str | None: ...  # noqa: D102
-
-    @property
-    def source(self) -> Source: ...  # noqa: D102
-
-    @property
-    def sequence_number(self) -> int: ...  # noqa: D102
 
 
 @dataclass(slots=True)
@@ -206,21 +189,3 @@ class Telemetry:
             },
         ):
             await handle(event)
-
-
-def log_fields(event: Named) -> dict[str, Any]:
-    """Return the fields that identify an event in a log record; they contain no payload or key."""
-    return {
-        "event_id": event.id,
-        "hub": event.source.hub,
-        "partition": event.source.partition,
-        "sequence_number": event.sequence_number,
-        "key_hash": key_hash(event.key),
-    }
-
-
-def key_hash(key: str | None) -> str:
-    """Return the first twelve hexadecimal digits of the key's SHA-256; "" without a key."""
-    return (
-        "" if key is None else hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()[:12]
-    )

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from processing.formats.event_fields import key_hash
 from processing.monitoring.partition_state import PartitionState, State
 from processing.monitoring.reasons import HOLDING, Why
-from processing.monitoring.telemetry import key_hash
 from processing.parking.event import Lone
 from processing.parking.store import ParkedKey
 from processing.partitions.lag import PartitionLag

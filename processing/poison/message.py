@@ -203,7 +203,10 @@ class PoisonMessage:
     def to_dict(self) -> dict[str, Any]:
         """Return the fields of the message's JSON form; property values are not converted."""
         identity = self.source.identity
+        error = asdict(self.error)
         return {
+            # Beside the error: readers before the frames ignore unknown fields, but not inside it.
+            "frames": list(error.pop("frames")),
             "version": message_json.VERSION,
             "id": self.id,
             "namespace": identity.namespace,
@@ -218,7 +221,7 @@ class PoisonMessage:
             "body": self.body,
             "properties": self.properties,
             "system_properties": self.system_properties,
-            "error": asdict(self.error),
+            "error": error,
             "attempts": self.attempts,
             "first_attempt_time": self.first_attempt_time,
             "last_attempt_time": self.last_attempt_time,
@@ -251,7 +254,7 @@ class PoisonMessage:
         )
         found["source"] = Source(identity, found.pop("partition"))
         found["enqueued_ms"] = int(found.pop("id").rpartition("/")[2])
-        found["error"] = ErrorDetail(**found["error"])
+        found["error"] = ErrorDetail(**found["error"], frames=tuple(found.pop("frames")))
         if found["claim_check"] is not None:
             found["claim_check"] = ClaimCheck(**found["claim_check"])
         for derived in ("version", "enqueued_time"):

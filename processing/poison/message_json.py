@@ -39,7 +39,10 @@ _TYPES: Mapping[str, type | UnionType] = {
     "claim_check": dict | None,
     "redrives": int,
     "parked": bool,
+    "frames": list,
 }
+_ADDED_TO_3: Mapping[str, Any] = {"frames": []}
+"""The fields that messages of version 3 without them have by default."""
 _PARTS = {"error": {"type", "message", "traceback"}, "claim_check": {"container", "blob"}}
 
 
@@ -67,6 +70,7 @@ def read(text: str | bytes, *, namespace: str = "") -> dict[str, Any]:
     try:
         if found["version"] < VERSION:
             found = _upgraded(found, namespace)
+        found = {**_ADDED_TO_3, **found}
         _check(found)
     except ValueError as error:
         raise ValueError(f"not a poison message: {error}") from None
@@ -120,6 +124,8 @@ def _check(found: Mapping[str, Any]) -> None:
             value.keys() == parts and all(isinstance(text, str) for text in value.values())
         ):
             raise ValueError(f"its {name} is {value!r:.60}; it takes {', '.join(sorted(parts))}")
+    if not all(isinstance(frame, str) for frame in found["frames"]):
+        raise ValueError(f"its frames are {found['frames']!r:.200}; it takes a list of text")
     place = "/".join(
         str(found[name]) for name in ("namespace", "hub", "partition", "sequence_number")
     )

@@ -9,8 +9,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from processing.errors import LeaseLostError, StorageUnavailableError
+from processing.formats.event_fields import key_hash
 from processing.handlers.raised import enter_invocation
-from processing.monitoring.telemetry import key_hash
 from processing.parking.event import ListKey, Lone, event_key, position_of
 from processing.poison.index.entry import IndexEntry
 from processing.poison.index.index import PoisonIndex

@@ -24,7 +24,7 @@ from loadtest.target.keys import Keys
 from loadtest.target.stack import Stack
 from loadtest.verify.collector import connect, read_ledgers
 from local.event_hubs.hub.partitioner import partition_for_key
-from processing.monitoring.telemetry import key_hash
+from processing.formats.event_fields import key_hash
 from tests.e2e.test_recreated_hub import until
 from tests.support.forked import run_module_async
 

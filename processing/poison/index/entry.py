@@ -86,7 +86,10 @@ class IndexEntry:
         """Return the entry without the message's long texts; a claim check has none."""
         message = self.message
         error = replace(
-            message.error, message=beginning(message.error.message, SHORT_BYTES), traceback=""
+            message.error,
+            message=beginning(message.error.message, SHORT_BYTES),
+            traceback="",
+            frames=message.error.frames[-1:],
         )
         short = replace(message, body=None, properties=EMPTY, system_properties=EMPTY, error=error)
         return replace(self, message=short, is_whole=False)

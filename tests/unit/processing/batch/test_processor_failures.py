@@ -12,9 +12,30 @@ from processing.errors import (
     PoisonEventError,
 )
 from processing.event import Event
+from processing.formats.event_fields import key_hash
 from processing.progress.store import Mark
 from tests.support.processing.events import SOURCE, batch, event
 from tests.support.processing.processor_rig import keyed, open_rig
+
+
+async def test_final_failure_names_error_key_hash_and_own_frames(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The log and the poison message lead to the line in the user's code."""
+
+    async def refuse(each: Event) -> None:
+        raise PoisonEventError(f"no order in {each.text()}")
+
+    async with open_rig(refuse) as rig:
+        await rig.processor.process(batch([event(0, "a", body=b"4929000000006")]))
+        (frames,) = {message.error.frames for message in rig.poison.messages}
+    assert frames[-1].startswith("tests/unit/processing/batch/test_processor_failures.py:")
+    (line,) = [each for each in caplog.messages if "went to the poison queue" in each]
+    assert line == (
+        f"Event {event(0).id} went to the poison queue (attempts: 1): "
+        f"processing.errors.PoisonEventError: no order in (…); key hash {key_hash('a')}; "
+        f"at {', '.join(frames)}"
+    )
 
 
 async def test_poison_event_leaves_the_key_running() -> None:

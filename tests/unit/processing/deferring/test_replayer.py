@@ -12,7 +12,7 @@ from processing.deferring.admission import MOST_REPLAYS
 from processing.deferring.heartbeat import MemoryHeartbeat
 from processing.errors import DependencyUnavailableError, StorageUnavailableError
 from processing.event import Event
-from processing.monitoring.telemetry import key_hash
+from processing.formats.event_fields import key_hash
 from processing.parking.store import DUE_KEYS, Claim
 from processing.progress.store import Progress
 from tests.support.processing.events import SOURCE

@@ -11,11 +11,11 @@ import pytest
 from breaker import BreakerSettings, CircuitBreaker, MemoryCircuitStore
 from breaker.clock import ManualClock
 from processing.errors import StorageUnavailableError
+from processing.formats.event_fields import key_hash
 from processing.identity import Source
 from processing.monitoring.moved_warning import MANY_KEYS
 from processing.monitoring.partition_state import State
 from processing.monitoring.reasons import Why
-from processing.monitoring.telemetry import key_hash
 from processing.parking.event import position_of
 from processing.parking.store import WritingAs
 from processing.progress.store import Mark, Progress

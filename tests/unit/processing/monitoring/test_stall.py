@@ -24,10 +24,10 @@ from processing.errors import (
     ShutdownError,
     StorageUnavailableError,
 )
+from processing.formats.event_fields import key_hash
 from processing.monitoring.partition_state import PartitionState, State
 from processing.monitoring.reasons import RESPONSES, Why
 from processing.monitoring.stall import RETURN_SECONDS, Watch, held_by
-from processing.monitoring.telemetry import key_hash
 from tests.support.processing.events import SOURCE, event
 
 RECREATED = RecreatedHubError("the hub was created at 12:00")

@@ -16,8 +16,9 @@ from breaker import BreakerSettings, CircuitBreaker, MemoryCircuitStore
 from processing.batch.processor import BatchProcessor
 from processing.errors import PoisonEventError
 from processing.event import Event
+from processing.formats.event_fields import key_hash
 from processing.handlers.loading import LoadedHandler
-from processing.monitoring.telemetry import Telemetry, key_hash
+from processing.monitoring.telemetry import Telemetry
 from processing.parking.batch import Parking
 from processing.parking.memory import MemoryParkingStore
 from processing.poison.memory import MemoryClaimChecks, MemoryPoisonQueue

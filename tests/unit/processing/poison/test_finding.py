@@ -153,5 +153,5 @@ async def test_interrupted_search_does_not_put_back_a_long_queue(
         await finding
     held = len(rig.queue.holds)
     assert (held > 0, rig.reader.returned) == (True, 0)
-    assert f"{held} poison messages are held until their visibility timeouts" in caplog.text
+    assert f"{held} poison messages stay invisible until their visibility timeouts" in caplog.text
     assert await rig.can_all_be_taken()

@@ -44,6 +44,9 @@ def test_json_has_all_fields_of_event_and_failure() -> None:
         message(properties={"n": 1}, system_properties={"content-type": "avro/binary"}).to_json()
     )
     assert "nothing there" in found["error"].pop("traceback")
+    assert [frame.partition(":")[0] for frame in found.pop("frames")] == [
+        "tests/unit/processing/poison/test_message.py"
+    ]
     assert found == {
         "version": 3,
         "id": "ns.example.net/events/0/7/1700000000007",
@@ -87,6 +90,16 @@ def test_messages_of_version_0_1_can_be_read(version: int) -> None:
     """The reader's namespace is used, because these messages do not name theirs."""
     text = json.dumps(old_message(version))
     assert PoisonMessage.from_json(text, namespace="NS.example.net:5671") == message()
+
+
+def test_frames_are_optional_in_version_3() -> None:
+    """Earlier writers left them out; earlier readers ignore them, but no field inside `error`."""
+    found = json.loads(message().to_json())
+    del found["frames"]
+    assert found["error"].keys() == {"type", "message", "traceback"}
+    read = PoisonMessage.from_json(json.dumps(found))
+    assert read == replace(message(), error=replace(message().error, frames=()))
+    assert len(PoisonMessage.from_json(message().to_json()).error.frames) == 1
 
 
 @pytest.mark.parametrize("id_", ["7", "events/0/7/1700000000007", "events/g/0/7/soon", 7])
@@ -193,6 +206,7 @@ def test_any_body_and_key_survive_a_round_trip(body: bytes, key: str | None) -> 
 
 
 TEXTS = st.text() | st.builds(lambda part, times: part * times, st.text(), st.integers(0, 9_000))
+FRAMES = st.lists(TEXTS, max_size=12).map(tuple)
 PARTS = st.dictionaries(TEXTS, TEXTS | st.integers() | st.floats() | st.none(), max_size=3)
 
 
@@ -207,7 +221,7 @@ PARTS = st.dictionaries(TEXTS, TEXTS | st.integers() | st.floats() | st.none(), 
         sequence_number=st.integers(0, 2**63 - 1),
         offset=TEXTS,
         enqueued_ms=st.integers(0, 2**41),
-        error=st.builds(ErrorDetail, TEXTS, TEXTS, TEXTS),
+        error=st.builds(ErrorDetail, TEXTS, TEXTS, TEXTS, FRAMES),
         attempts=st.integers(0, 2**63),
         first_attempt_time=st.just("2023-11-14T22:13:21.500000+00:00"),
         last_attempt_time=st.just("2023-11-14T22:13:21.500000+00:00"),
@@ -217,7 +231,7 @@ PARTS = st.dictionaries(TEXTS, TEXTS | st.integers() | st.floats() | st.none(), 
         redrives=st.integers(0, 2**63),
         parked=st.booleans(),
     ),
-    st.builds(ErrorDetail, TEXTS, TEXTS, TEXTS),
+    st.builds(ErrorDetail, TEXTS, TEXTS, TEXTS, FRAMES),
 )
 async def test_any_message_fits_and_keeps_its_event(
     whole: PoisonMessage, later: ErrorDetail
@@ -310,6 +324,8 @@ def test_text_that_is_no_poison_message_is_refused(text: str, says: str) -> None
         {"error": "text"},
         {"error": {"type": "x", "message": "y"}},
         {"error": {"type": "x", "message": None, "traceback": ""}},
+        {"frames": None},
+        {"frames": ["a.py:1 f", 1]},
         {"claim_check": {"container": "poison"}},
         {"claim_check": {"container": "poison", "blob": None}},
     ],
