@@ -20,6 +20,20 @@ help: ## List the targets
 	@$(PY) -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	@touch $@
 
+# Makes .venv/bin/breakwater, which runs the code of this folder. It needs no network.
+.venv/.editable: pyproject.toml wheels/local/pyproject.toml wheels/local/hatch_build.py breaker/configuration/version.py | .venv/.installed
+	@$(PY) -m pip install --quiet --disable-pip-version-check --no-index --no-deps --no-build-isolation -e . -e wheels/local
+	@touch $@
+
+# What the two wheels of this project need, for the tests that install them without network. The
+# tests build the two wheels themselves.
+.wheels/.filled: requirements.txt requirements-dev.txt | .venv/.installed
+	@echo "Filling .wheels with packages for the tests (takes about a minute)"
+	@$(PY) -m pip wheel --quiet --disable-pip-version-check --wheel-dir .wheels -c requirements-dev.txt \
+	  . ./wheels/local hatchling pydantic pytest
+	@rm -f .wheels/breakwater*.whl
+	@touch $@
+
 # npm ci empties the folder and removes both stamps, so the next `make lint` installs the linter again.
 node_modules/.installed: package.json package-lock.json console/package.json
 	@command -v npm >/dev/null || { echo "Breakwater needs Node.js with npm for Azurite (local storage) but npm is not on PATH." >&2; exit 1; }
@@ -31,11 +45,12 @@ node_modules/.dev-installed: node_modules/.installed
 	@npm install --include=dev --no-save --no-audit --no-fund --loglevel=error
 	@touch $@
 
-.PHONY: setup
-setup: .venv/.installed node_modules/.installed ## Install all requirements into this folder (other targets do this as needed)
+.PHONY: setup installed
+setup: installed .wheels/.filled ## Install all requirements into this folder (other targets do this as needed)
+installed: .venv/.installed .venv/.editable node_modules/.installed
 
 .PHONY: demo
-demo: setup ## Send 100,000 ordered events through two outages and verify that none is lost
+demo: installed ## Send 100,000 ordered events through two outages and verify that none is lost
 	@$(PY) -m loadtest run --scenario outage --second-act --report out/report.json $(if $(filter console,$(APPROVE)),--approve person) $(ARGS)
 
 # Without .pyc files each of the many processes would compile everything again.
@@ -112,22 +127,22 @@ bench: setup .venv/.bench-installed ## Run the benchmarks beside peers and bound
 	@$(PY) -m benchmarks --json out/benchmarks.json $(ARGS)
 
 .PHONY: up
-up: setup ## Start the local stack in the background (Redis, Azurite, Event Hubs, Event Grid, ...)
+up: installed ## Start the local stack in the background (Redis, Azurite, Event Hubs, Event Grid, ...)
 	@$(PY) -m local up $(ARGS)
 
 .PHONY: host
-host: setup ## Run the function app on the local stack in the foreground
+host: installed ## Run the function app on the local stack in the foreground
 	@$(PY) -m local host $(ARGS)
 
 .PHONY: console
-console: setup ## Start the local stack if needed and print the console's address and token
+console: installed ## Start the local stack if needed and print the console's address and token
 	@$(PY) -m local up $(ARGS)
 	@$(PY) -c 'import json; at = json.load(open(".local/endpoints.json")); print("\nConsole: ", at["console_url"]); print("Token:   ", at["console_token"])'
 	@echo "App:      run \`make host\` in another terminal"
 	@echo "Stop:     run \`make down\`"
 
 .PHONY: func
-func: setup ## Start the local stack for Azure Functions Core Tools
+func: installed ## Start the local stack for Azure Functions Core Tools
 	@$(PY) -m local up $(ARGS)
 	@echo; echo "The settings are in local.settings.json. Run \`func start\` (needs Azure Functions Core Tools 4)."
 	@echo "Without Core Tools, run \`make host\`. Stop the stack with \`make down\`."
@@ -141,7 +156,7 @@ APP := .funcpackage/app
 	@touch $@
 
 .PHONY: package-loads
-package-loads: setup .funcpackage/.installed
+package-loads: installed .funcpackage/.installed
 	@$(PY) -m scripts.package_app $(APP)
 	@$(PY) -I -S scripts/load_app.py $(APP)
 
@@ -151,13 +166,13 @@ package: package-loads ## Build the package as Azure does and run the load test 
 	  --report out/package/report.json $(ARGS)
 
 .PHONY: status
-status: setup ## Show the services of the local stack
+status: installed ## Show the services of the local stack
 	@$(PY) -m local status
 
 .PHONY: down
-down: setup ## Stop the local stack
+down: installed ## Stop the local stack
 	@$(PY) -m local down
 
 .PHONY: clean
 clean: ## Remove the files made by setup and runs
-	rm -rf .venv .venv-infra .venv-older .funcpackage node_modules out .local .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv .venv-infra .venv-older .wheels .funcpackage node_modules out .local .mypy_cache .ruff_cache .pytest_cache .hypothesis

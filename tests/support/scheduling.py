@@ -24,6 +24,7 @@ _TOGETHER = {
     "tests/integration/local/test_partitions.py": "stack",
     "tests/integration/local/test_up.py": "stack",
     "tests/integration/processing/redrive/test_cli.py": "stack",
+    "tests/integration/wheels/": "wheels",
 }
 """Tests that share a stack, or of which one follows up another, by the beginning of their names."""
 _LONG = ("tests/e2e/", "tests/chaos/", "tests/browser/")

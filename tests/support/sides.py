@@ -34,6 +34,7 @@ _PATHS = {
     "e2e/test_interruption.py": LOCAL,
     "e2e/test_sweep.py": LOCAL,
     "integration/test_run.py": LOCAL,
+    "integration/wheels/": LOCAL,
     "model/": APP,
     "unit/test_": APP,
 }

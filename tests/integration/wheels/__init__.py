@@ -1,0 +1,1 @@
+"""Tests of the two wheels: what is in them, and what an installed one does on first use."""
