@@ -25,7 +25,7 @@ help: ## List the targets
 	@$(PY) -m pip install --quiet --disable-pip-version-check --no-index --no-deps --no-build-isolation -e . -e wheels/local
 	@touch $@
 
-# What the two wheels of this project need, for the tests that install them without network. The
+# Packages that the two wheels need, for the tests that install them without network. The
 # tests build the two wheels themselves.
 .wheels/.filled: requirements.txt requirements-dev.txt | .venv/.installed
 	@echo "Filling .wheels with packages for the tests (takes about a minute)"
