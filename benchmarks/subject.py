@@ -29,7 +29,9 @@ _UNUSED = {
 async def circuit_breaker(url: str, settings: BreakerSettings) -> AsyncIterator[CircuitBreaker]:
     """Yield a started breaker on the Redis at `url`, with a watcher and without a publisher."""
     async with AsyncExitStack() as opened:
-        yield await CircuitWiring({"REDIS_URL": url}, opened, breaking=settings).breaker()
+        yield await CircuitWiring({"REDIS_URL": url}, opened, breaking=settings).breaker(
+            registers=True
+        )
 
 
 @asynccontextmanager
@@ -54,7 +56,7 @@ async def processor(
         loaded = LoadedHandler(
             "benchmark", handler, timeout_seconds=settings.handler_timeout_seconds
         )
-        breaker = await wiring.breaker()
+        breaker = await wiring.breaker(registers=True)
         yield BatchProcessor(
             loaded,
             breaker=breaker,
@@ -62,6 +64,6 @@ async def processor(
             poison=MemoryPoisonQueue(),
             parking=Parking(wiring.parking_store(), MemoryClaimChecks()),
             settings=settings,
-            dependencies=await wiring.dependencies(),
+            dependencies=await wiring.dependencies(registers=True),
             crashes=wiring.crash_loops(breaker, loaded),
         )

@@ -26,8 +26,10 @@ if TYPE_CHECKING:
         SettingsError,
         StaleGenerationError,
         StoreUnavailableError,
+        UnknownCircuitError,
     )
     from breaker.keys import Key
+    from breaker.registration import Instance, Registration
     from breaker.settings import BreakerSettings, Mode, Recovery, RedisAuth
     from breaker.state import Circuit, CircuitEvent, CircuitState, HistoryEntry, Permit
     from breaker.stores.base import CircuitStore
@@ -57,6 +59,7 @@ __all__ = [
     "DependencySettings",
     "DependencyStore",
     "HistoryEntry",
+    "Instance",
     "Key",
     "ManualClock",
     "MemoryCircuitStore",
@@ -69,12 +72,14 @@ __all__ = [
     "RedisAuth",
     "RedisCircuitStore",
     "RedisDependencyStore",
+    "Registration",
     "SettingsError",
     "StaleGenerationError",
     "Step",
     "StepKind",
     "StoreUnavailableError",
     "SystemClock",
+    "UnknownCircuitError",
     "Waiting",
     "WaitsFor",
     "has_passed",
@@ -117,8 +122,13 @@ _HOMES = {
             "SettingsError",
             "StaleGenerationError",
             "StoreUnavailableError",
+            "UnknownCircuitError",
         ),
         "breaker.keys": ("Key",),
+        "breaker.registration": (
+            "Instance",
+            "Registration",
+        ),
         "breaker.settings": (
             "BreakerSettings",
             "Mode",

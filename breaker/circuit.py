@@ -8,6 +8,7 @@ import os
 import socket
 import uuid
 from collections.abc import Callable
+from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -21,11 +22,13 @@ from breaker.errors import (
     CircuitOpenError,
     StaleGenerationError,
     StoreUnavailableError,
+    UnknownCircuitError,
 )
 from breaker.keys import Key
 from breaker.metrics import Instruments, default_meter
 from breaker.names import split_name
 from breaker.notes import Notes
+from breaker.registration import Registration, registration_of, settings_text, stated
 from breaker.settings import BreakerSettings
 from breaker.state import (
     MAX_ERROR_CHARS,
@@ -64,6 +67,8 @@ class CircuitBreaker(CircuitView):
         publisher: destination of alerts; None leaves the alerts in the outbox to other instances.
         clock: measures elapsed time and sleeps; the store's clock decides about breaks and leases.
         instance: name of this instance in history and alerts; default "host:pid".
+        registers: whether polls register this instance and its settings. A tool does not register,
+            because it may have other settings than the app and runs no events.
         caller: client that posts approval callbacks; default HTTP.
         meter: receiver of the measurements; default the OpenTelemetry meter, if its API is
             installed.
@@ -83,6 +88,7 @@ class CircuitBreaker(CircuitView):
         publisher: AlertPublisher | None = None,
         clock: Clock | None = None,
         instance: str | None = None,
+        registers: bool = True,
         caller: Caller | None = None,
         meter: Meter | None = None,
     ) -> None:
@@ -90,6 +96,8 @@ class CircuitBreaker(CircuitView):
         self.instance = clip(instance or f"{socket.gethostname()}:{os.getpid()}")
         self._clock = clock or SystemClock()
         self._rules = self.settings.rules(self.instance)
+        if registers:
+            self._rules = replace(self._rules, registration=settings_text(self.settings))
         self._notes = Notes(self._clock.monotonic)
         self._store = FallbackStore(store, self.settings, self._clock, on_outage=self._on_outage)
         self._publisher = publisher
@@ -390,6 +398,54 @@ class CircuitBreaker(CircuitView):
         if limit < 1:
             raise ValueError(f"limit is {limit}: it takes a whole number of at least 1")
         return await self._store.history(limit)
+
+    async def registration(self) -> Registration | None:
+        """Return the instances that poll this circuit, with their settings.
+
+        Returns:
+            None if no instance has registered the circuit within `registration.KEPT_SECONDS`.
+
+        Raises:
+            StoreUnavailableError: the store does not answer.
+        """
+        now, seen = await self._store.registered(self._rules)
+        return registration_of(self.name, now, seen, self._stated)
+
+    async def circuits(self) -> frozenset[str]:
+        """Return the names of all apps' circuits in this store that instances have registered.
+
+        Raises:
+            StoreUnavailableError: the store does not answer, or refuses the search.
+        """
+        return await self._store.names()
+
+    async def check_exists(self) -> Registration | None:
+        """Return the registration of a circuit, or refuse a name that nobody uses.
+
+        Returns:
+            None if the circuit has a state in the store and no registration: the instances that
+            polled it were of a version that registered nothing.
+
+        Raises:
+            UnknownCircuitError: no instance has registered the circuit, and it has no state.
+            StoreUnavailableError: the store does not answer.
+        """
+        found = await self.registration()
+        if found is not None:
+            return found
+        circuit = await self.refresh()
+        if circuit.generation or circuit.last_success_at is not None or circuit.failures:
+            return None
+        try:
+            known = await self.circuits()
+        except StoreUnavailableError:
+            known = None
+        raise UnknownCircuitError(self.name, known)
+
+    def _stated(self, text: str) -> tuple[str, BreakerSettings]:
+        """Return the version and this circuit's settings in an instance's stored text."""
+        found = stated(text, split_name(self.name)[0])
+        return found.version, found.settings
 
     async def _probe(self, key: str) -> Permit:
         probe_id = uuid.uuid4().hex

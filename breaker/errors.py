@@ -4,6 +4,7 @@ BreakerError
 ├── CircuitOpenError        nothing may start now (`circuit`, `retry_after`)
 ├── StaleGenerationError    an operator named a generation that is not the current one (`circuit`)
 ├── CircuitIsolatedError    the circuit is isolated; closing ends an isolation, approving does not
+├── UnknownCircuitError     no instance has registered a circuit of this name (`known`)
 ├── StoreUnavailableError   the shared store did not answer, or not in time
 │   └── WritesRefusedError  the shared store answers, but takes no writes
 ├── AlertDeliveryError      an alert could not be published and stays in the outbox
@@ -15,7 +16,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from breaker.configuration.errors import ConfigurationError
+from breaker.configuration.errors import ConfigurationError, nearest
 
 if TYPE_CHECKING:
     from breaker.state import Circuit
@@ -72,6 +73,30 @@ class CircuitIsolatedError(BreakerError):
             f"circuit {circuit.name!r} is isolated (generation {circuit.generation}, "
             f"by {circuit.by or 'unknown'}); approving does not end an isolation, close the "
             "circuit instead"
+        )
+
+
+class UnknownCircuitError(BreakerError):
+    """A circuit that no instance has registered, so that a command would have no effect.
+
+    Attributes:
+        name: the circuit's name.
+        known: the names of the circuits that instances have registered; None if the store did not
+            tell them.
+    """
+
+    def __init__(self, name: str, known: frozenset[str] | None) -> None:
+        self.name = name
+        self.known = known
+        if known is None:
+            names = "the names of others could not be read"
+        else:
+            near = nearest(name, known, cutoff=0.6)
+            names = f"known circuits: {', '.join(sorted(known)) or 'none'}"
+            names += f"; did you mean {near}?" if near else ""
+        super().__init__(
+            f"no instance has registered a circuit {name!r} in this Redis; {names} "
+            "(BREAKER_NAME and REDIS_URL name the circuit)"
         )
 
 

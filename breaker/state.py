@@ -182,7 +182,8 @@ class Rules:
 
     `break_us` 0 means manual recovery; `failure_ratio` 0 means no ratio rule;
     `standstill_failures` 0 means no standstill rule; `observe` means that a rule that is met is
-    reported, but does not open the circuit.
+    reported, but does not open the circuit. `registration` is the text of
+    `breaker.registration.settings_text` that a poll registers for the instance; empty: none.
     """
 
     failure_threshold: int
@@ -199,6 +200,7 @@ class Rules:
     standstill_failures: int = 0
     fresh_us: int = 3_000_000
     observe: bool = False
+    registration: str = ""
 
     @property
     def bucket_us(self) -> int:

@@ -106,22 +106,37 @@ class CircuitWiring:
             credential=credential,
         )
 
-    def new_breaker(self, publisher: AlertPublisher | None = None) -> CircuitBreaker:
+    def new_breaker(
+        self, publisher: AlertPublisher | None = None, *, registers: bool = False
+    ) -> CircuitBreaker:
         """Return the circuit, not yet started.
 
-        Without a publisher the circuit's alerts stay in the outbox.
+        Args:
+            publisher: destination of alerts; without one they stay in the outbox.
+            registers: whether this process is an instance of the app, and not a tool.
         """
         store = RedisCircuitStore(
             self.redis,
             self.breaking.name,
             timeout_seconds=self.breaking.store_timeout_seconds,
         )
-        return CircuitBreaker(store, self.breaking, publisher=publisher, instance=instance_name())
+        return CircuitBreaker(
+            store,
+            self.breaking,
+            publisher=publisher,
+            instance=instance_name(),
+            registers=registers,
+        )
 
-    def new_dependencies(self, publisher: AlertPublisher | None = None) -> DependencyCircuits:
+    def new_dependencies(
+        self, publisher: AlertPublisher | None = None, *, registers: bool = False
+    ) -> DependencyCircuits:
         """Return the circuits of the app's dependencies, not yet started.
 
-        The circuits do not close the publisher. Without one their alerts stay in the outboxes.
+        Args:
+            publisher: destination of alerts, which the circuits do not close; without one the
+                alerts stay in the outboxes.
+            registers: whether this process is an instance of the app, and not a tool.
         """
         store = RedisDependencyStore(
             self.redis,
@@ -129,7 +144,11 @@ class CircuitWiring:
             timeout_seconds=self.breaking.store_timeout_seconds,
         )
         return DependencyCircuits(
-            store, self.depending, publisher=publisher, instance=instance_name()
+            store,
+            self.depending,
+            publisher=publisher,
+            instance=instance_name(),
+            registers=registers,
         )
 
     def site(self) -> Site | None:
@@ -198,16 +217,22 @@ class CircuitWiring:
             return ManagedIdentityCredential(client_id=client_id or None)
         return DefaultAzureCredential()
 
-    async def breaker(self, publisher: AlertPublisher | None = None) -> CircuitBreaker:
+    async def breaker(
+        self, publisher: AlertPublisher | None = None, *, registers: bool = False
+    ) -> CircuitBreaker:
         """Return the circuit of `new_breaker`, started; `opened` closes it."""
-        return await self._opened.enter_async_context(self.new_breaker(publisher))
+        breaker = self.new_breaker(publisher, registers=registers)
+        return await self._opened.enter_async_context(breaker)
 
-    async def dependencies(self, publisher: AlertPublisher | None = None) -> DependencyCircuits:
+    async def dependencies(
+        self, publisher: AlertPublisher | None = None, *, registers: bool = False
+    ) -> DependencyCircuits:
         """Return the circuits of `new_dependencies`, started; `opened` closes them.
 
         A publisher that another part closes must be opened before.
         """
-        return await self._opened.enter_async_context(self.new_dependencies(publisher))
+        dependencies = self.new_dependencies(publisher, registers=registers)
+        return await self._opened.enter_async_context(dependencies)
 
 
 def without_judging(settings: Mapping[str, str]) -> BreakerSettings:

@@ -85,8 +85,8 @@ class Parts:
                 logger.warning(
                     "EVENT_GRID_TOPIC_ENDPOINT is not set; the circuit's alerts stay in Redis"
                 )
-            breaker = await wiring.breaker(publisher)
-            dependencies = await wiring.dependencies(publisher)
+            breaker = await wiring.breaker(publisher, registers=True)
+            dependencies = await wiring.dependencies(publisher, registers=True)
             survey = await wiring.survey(breaker, lambda: dependencies.circuits)
             watch = Watch(
                 processing.stall_seconds,

@@ -56,7 +56,7 @@ def build(values: Mapping[str, str]) -> CircuitBreaker:
     """Return the app's circuit that the settings describe; it connects on first use."""
     settings = _without_judging(values)
     store = RedisCircuitStore.from_settings(_redis_url(values), settings)
-    return CircuitBreaker(store, settings, publisher=_publisher(values))
+    return CircuitBreaker(store, settings, publisher=_publisher(values), registers=False)
 
 
 @asynccontextmanager
@@ -76,6 +76,7 @@ async def opened(values: Mapping[str, str]) -> AsyncIterator[Circuits]:
             RedisCircuitStore(client, settings.name, timeout_seconds=seconds),
             settings,
             publisher=publisher,
+            registers=False,
         )
         store = RedisDependencyStore(client, settings.name, timeout_seconds=seconds)
         dependencies = DependencyCircuits(store, depending, publisher=publisher)

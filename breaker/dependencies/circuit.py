@@ -9,6 +9,9 @@ from breaker.alerts.base import Alert, AlertPublisher
 from breaker.approvals import Caller
 from breaker.circuit import CircuitBreaker
 from breaker.clock import Clock
+from breaker.dependencies.settings import stated_settings
+from breaker.names import split_name
+from breaker.registration import stated
 from breaker.settings import BreakerSettings
 from breaker.state import Circuit, Rules
 from breaker.stores.base import CircuitStore
@@ -50,6 +53,7 @@ class DependencyCircuit(CircuitBreaker):
             clock=clock,
             instance=instance,
             meter=meter,
+            registers=False,  # the owner registers for all
             caller=caller,
         )
         self._watched = watched
@@ -63,6 +67,11 @@ class DependencyCircuit(CircuitBreaker):
     def rules(self) -> Rules:
         """The circuit's rules in a store's units."""
         return self._rules
+
+    def _stated(self, text: str) -> tuple[str, BreakerSettings]:
+        app, dependency = split_name(self.name)
+        found = stated(text, app)
+        return found.version, stated_settings(found, dependency)
 
     async def start(self) -> None:
         """Take a first snapshot; during a store outage, start on hold."""

@@ -19,6 +19,7 @@ from breaker.dependencies.circuit import DependencyCircuit
 from breaker.dependencies.settings import DependencySettings
 from breaker.errors import StoreUnavailableError
 from breaker.names import dependency_name
+from breaker.registration import Poller
 from breaker.state import Rules, clip
 from breaker.stores.dependencies import UNUSED_SECONDS, DependencyStore
 from breaker.watcher import Watching
@@ -48,6 +49,7 @@ class DependencyCircuits:
         instance: name of this instance in history and alerts; default "host:pid".
         meter: receiver of the measurements; default as for `CircuitBreaker`.
         caller: client that posts approval callbacks, closed with each circuit; default HTTP.
+        registers: whether polls register this instance; default as `settings.judges`.
     """
 
     def __init__(
@@ -60,6 +62,7 @@ class DependencyCircuits:
         instance: str | None = None,
         meter: Meter | None = None,
         caller: Caller | None = None,
+        registers: bool | None = None,
     ) -> None:
         self._store = store
         self._settings = settings
@@ -69,6 +72,9 @@ class DependencyCircuits:
         self._meter = meter
         self._caller = caller
         self._most = settings.app.max_dependencies
+        self._poller: Poller | None = None
+        if settings.judges if registers is None else registers:
+            self._poller = Poller(self._instance, settings.text)
         self._circuits: dict[str, DependencyCircuit] = {}
         self._registered: frozenset[str] = frozenset()
         self._used: set[str] = set()
@@ -207,7 +213,7 @@ class DependencyCircuits:
         self._used_at.update(dict.fromkeys(used, now))
         due = [name for name in self._used_at if self._note_is_due(name, now)]
         results = await asyncio.gather(
-            self._store.register(due, self._most),
+            self._store.register(due, self._most, self._poller),
             *(circuit.refresh() for circuit in self._circuits.values()),
             return_exceptions=True,
         )

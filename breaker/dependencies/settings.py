@@ -15,6 +15,7 @@ from breaker.configuration.platform_names import is_platform_name
 from breaker.configuration.settings import Settings
 from breaker.errors import SettingsError
 from breaker.names import dependency_name
+from breaker.registration import Stated, settings_text, usable
 from breaker.settings import BreakerSettings, Count, Mode, Period, Recovery
 
 PREFIX = "DEPENDENCY_"
@@ -106,6 +107,15 @@ class DependencySettings:
             app or BreakerSettings.from_mapping(mapping), MappingProxyType(overrides), judges
         )
 
+    @property
+    def text(self) -> str:
+        """The form in which an instance registers these settings."""
+        own = {
+            name: {each: value for each in FIELDS if (value := getattr(found, each)) is not None}
+            for name, found in self.overrides.items()
+        }
+        return settings_text(self.app, own)
+
     def of(self, dependency: str) -> BreakerSettings:
         """Return the settings of one dependency's circuit.
 
@@ -129,6 +139,19 @@ class DependencySettings:
                 f"it takes at least break_seconds ({first:g})"
             )
         return replace(self.app, **values)
+
+
+def stated_settings(found: Stated, dependency: str) -> BreakerSettings:
+    """Return the settings of one dependency's circuit that an instance has registered.
+
+    Settings that this version does not know or accept are left out.
+    """
+    name = spelled(dependency)
+
+    def make(values: Mapping[str, Any]) -> BreakerSettings:
+        return DependencySettings(found.settings, {name: Overrides(**values)}).of(dependency)
+
+    return usable(make, found.overrides.get(name, {}))
 
 
 def spelled(dependency: str) -> str:

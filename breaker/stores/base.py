@@ -9,6 +9,7 @@ from typing import Protocol
 from breaker.alerts.base import Outbox
 from breaker.chain import ChainStatus, Step, WaitsFor
 from breaker.notes import Report
+from breaker.registration import Seen
 from breaker.state import Change, Circuit, HistoryEntry, Permit, Rules
 
 CALLBACK_LIMIT = 100
@@ -70,7 +71,10 @@ class CircuitStore(Outbox, Protocol):
         ...
 
     async def snapshot(self, rules: Rules) -> Change:
-        """Return the current state, without expired failures; judge the standstill rule."""
+        """Return the current state, without expired failures; judge the standstill rule.
+
+        This poll and `report` also register the instance, if the rules have a registration.
+        """
         ...
 
     async def report(self, rules: Rules, report: Report) -> Change:
@@ -136,6 +140,18 @@ class CircuitStore(Outbox, Protocol):
 
     async def history(self, limit: int) -> list[HistoryEntry]:
         """Return the latest `limit` entries, newest first."""
+        ...
+
+    async def registered(self, rules: Rules) -> tuple[float, list[Seen]]:
+        """Return the store's time and the registered instances, the latest first.
+
+        The instances of a dependency's circuit are those that poll the app's dependencies. The
+        time is in seconds since the epoch.
+        """
+        ...
+
+    async def names(self) -> frozenset[str]:
+        """Return the names of the apps' own circuits that have registered instances."""
         ...
 
     def changes(self, rules: Rules) -> AsyncGenerator[Circuit | None]:

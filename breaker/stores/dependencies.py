@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Callable, Collection
 from typing import Protocol
 
+from breaker.registration import Poller
 from breaker.state import Circuit, Rules
 from breaker.stores.base import CircuitStore
 
@@ -36,7 +37,9 @@ class DependencyStore(Protocol):
         """
         ...
 
-    async def register(self, used: Collection[str], most: int) -> frozenset[str]:
+    async def register(
+        self, used: Collection[str], most: int, poller: Poller | None = None
+    ) -> frozenset[str]:
         """Note that names were used, and return the registered names.
 
         A new name is registered unless `most` names are. A name that was not used for
@@ -46,6 +49,7 @@ class DependencyStore(Protocol):
         Args:
             used: names of dependencies.
             most: greatest number of registered names.
+            poller: the instance that polls; `CircuitStore.registered` of each circuit returns it.
         """
         ...
 

@@ -11,6 +11,7 @@ from breaker.chain import ChainStatus, Step
 from breaker.clock import Clock
 from breaker.errors import StoreUnavailableError
 from breaker.notes import Report
+from breaker.registration import Seen
 from breaker.settings import BreakerSettings
 from breaker.state import Change, Circuit, HistoryEntry, Permit, Rules
 from breaker.stores.base import Admission, Callback, CircuitStore, Registration
@@ -163,6 +164,14 @@ class FallbackStore:
     async def history(self, limit: int) -> list[HistoryEntry]:
         """See `CircuitStore.history`."""
         return await self._shared.history(limit)
+
+    async def registered(self, rules: Rules) -> tuple[float, list[Seen]]:
+        """See `CircuitStore.registered`."""
+        return await self._shared.registered(rules)
+
+    async def names(self) -> frozenset[str]:
+        """See `CircuitStore.names`."""
+        return await self._shared.names()
 
     async def changes(self, rules: Rules) -> AsyncGenerator[Circuit | None]:
         """See `CircuitStore.changes`; in an outage a push only triggers a snapshot."""

@@ -7,7 +7,9 @@ from functools import cache
 from pathlib import Path
 
 _DIRECTORY = Path(__file__).parent / "scripts"
-_PARTS = frozenset({"callbacks", "common", "moves", "probe_keys", "refusal", "standstill"})
+_PARTS = frozenset(
+    {"callbacks", "common", "moves", "probe_keys", "refusal", "register", "standstill"}
+)
 _INCLUDE = re.compile(r"^ *-- include (\w+)$", re.MULTILINE)
 
 

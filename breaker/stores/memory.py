@@ -18,10 +18,13 @@ from breaker.chain import (
     run_name,
 )
 from breaker.clock import NowUs, system_now_us
+from breaker.registration import Seen
+from breaker.names import split_name
 from breaker.state import Circuit, CircuitEvent, CircuitState, HistoryEntry, Rules
 from breaker.stores.base import Callback, Registration
 from breaker.stores.memory_callbacks import MemoryCallbacks
 from breaker.stores.memory_circuit import MemoryCircuit
+from breaker.stores.memory_instances import MemoryInstances
 from breaker.stores.memory_outbox import MemoryOutbox
 from breaker.transitions import record_of
 
@@ -34,6 +37,7 @@ class MemoryCircuitStore(MemoryCircuit):
         now_us: the store's clock, microseconds since the epoch.
         outbox: the outbox, with undelivered alerts of an earlier store; default an empty outbox.
         pushed: also called with each pushed state.
+        instances: of a dependency's circuit, the registered instances of the app.
     """
 
     def __init__(
@@ -43,8 +47,9 @@ class MemoryCircuitStore(MemoryCircuit):
         now_us: NowUs = system_now_us,
         outbox: MemoryOutbox | None = None,
         pushed: Callable[[Circuit], None] = lambda _: None,
+        instances: MemoryInstances | None = None,
     ) -> None:
-        super().__init__(name, now_us)
+        super().__init__(name, now_us, instances)
         self._history: deque[HistoryEntry] = deque()
         self._outbox = outbox or MemoryOutbox()
         self._pushed = pushed
@@ -56,6 +61,16 @@ class MemoryCircuitStore(MemoryCircuit):
     async def history(self, limit: int) -> list[HistoryEntry]:
         """See `CircuitStore.history`."""
         return list(self._history)[-limit:][::-1]
+
+    async def registered(self, rules: Rules) -> tuple[float, list[Seen]]:
+        """See `CircuitStore.registered`."""
+        now, _ = self._begin(rules)
+        return self._instances.seen(now)
+
+    async def names(self) -> frozenset[str]:
+        """See `CircuitStore.names`."""
+        app, _ = split_name(self._name)
+        return frozenset({app} if self._instances.seen(self._now_us())[1] else ())
 
     async def changes(self, rules: Rules) -> AsyncGenerator[Circuit | None]:
         """See `CircuitStore.changes`."""

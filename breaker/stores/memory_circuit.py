@@ -8,6 +8,7 @@ from collections import OrderedDict
 from breaker.alerts.base import STATE_EVENTS
 from breaker.clock import NowUs
 from breaker.notes import Report
+from breaker.registration import Poller
 from breaker.settings import check_circuit_name
 from breaker.state import (
     SUCCESS_BUCKETS,
@@ -20,6 +21,7 @@ from breaker.state import (
     Rules,
 )
 from breaker.stores.base import Admission
+from breaker.stores.memory_instances import MemoryInstances
 from breaker.stores.memory_probes import MemoryProbes
 from breaker.stores.memory_standstill import MemoryStandstill
 from breaker.transitions import (
@@ -48,9 +50,10 @@ class MemoryCircuit(ABC):
     Args:
         name: name of the circuit.
         now_us: the store's clock, microseconds since the epoch.
+        instances: the registered instances; of a dependency's circuit, those of the app.
     """
 
-    def __init__(self, name: str, now_us: NowUs) -> None:
+    def __init__(self, name: str, now_us: NowUs, instances: MemoryInstances | None = None) -> None:
         self._name = check_circuit_name(name)
         self._now_us = now_us
         self._record = Record()
@@ -61,6 +64,7 @@ class MemoryCircuit(ABC):
         self._standstill = MemoryStandstill()
         self._ruled_us = 0  # in mode observe: when a rule was met the last time
         self._would_open = ""
+        self._instances = MemoryInstances() if instances is None else instances
 
     @property
     def name(self) -> str:
@@ -70,12 +74,14 @@ class MemoryCircuit(ABC):
     async def snapshot(self, rules: Rules) -> Change:
         """See `CircuitStore.snapshot`."""
         now, moved = self._begin(rules)
+        self._register(rules, now)
         moved += self._judge_standstill(rules, now)
         return self._change(rules, now, moved)
 
     async def report(self, rules: Rules, report: Report) -> Change:
         """See `CircuitStore.report`."""
         now, moved = self._begin(rules)
+        self._register(rules, now)
         closed_in = self._record.generation if self._record.state is CircuitState.CLOSED else None
         self._standstill.note(rules, now, report, closed_in)
         moved += self._judge_standstill(rules, now)
@@ -206,6 +212,10 @@ class MemoryCircuit(ABC):
             self._empty()  # the lost transition to CLOSED had emptied the window
         self._move(rules, now, record_of(known, rules), STATE_EVENTS[known.state], restored=True)
         return self._change(rules, now, moved + 1)
+
+    def _register(self, rules: Rules, now: int) -> None:
+        if rules.registration:
+            self._instances.note(now, Poller(rules.instance, rules.registration))
 
     def _begin(self, rules: Rules) -> tuple[int, int]:
         """Make the timer's transition if that is due; return the time and the transitions made."""

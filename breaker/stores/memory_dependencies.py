@@ -7,10 +7,12 @@ from collections.abc import AsyncGenerator, Collection
 
 from breaker.clock import NowUs, system_now_us
 from breaker.names import circuit_name
+from breaker.registration import Poller
 from breaker.settings import check_name
 from breaker.state import Circuit
 from breaker.stores.dependencies import UNUSED_SECONDS, FindRules
 from breaker.stores.memory import MemoryCircuitStore
+from breaker.stores.memory_instances import MemoryInstances
 
 type _Push = tuple[str, Circuit | None] | None
 
@@ -30,6 +32,7 @@ class MemoryDependencyStore:
         self._now_us = now_us
         self._used_us: dict[str, int] = {}
         self._circuits: dict[str, MemoryCircuitStore] = {}
+        self._instances = MemoryInstances()
         self._watchers: set[asyncio.Queue[_Push]] = set()
 
     @property
@@ -43,14 +46,21 @@ class MemoryDependencyStore:
         if found is None:
             name = circuit_name(self._app, dependency)
             found = MemoryCircuitStore(
-                name, now_us=self._now_us, pushed=lambda circuit: self._push((dependency, circuit))
+                name,
+                now_us=self._now_us,
+                pushed=lambda circuit: self._push((dependency, circuit)),
+                instances=self._instances,
             )
             self._circuits[dependency] = found
         return found
 
-    async def register(self, used: Collection[str], most: int) -> frozenset[str]:
+    async def register(
+        self, used: Collection[str], most: int, poller: Poller | None = None
+    ) -> frozenset[str]:
         """See `DependencyStore.register`."""
         now = self._now_us()
+        if poller is not None:
+            self._instances.note(now, poller)
         oldest = now - round(UNUSED_SECONDS * 1_000_000)
         self._used_us = {name: at for name, at in self._used_us.items() if at >= oldest}
         for name in used:

@@ -6,10 +6,12 @@ import json
 import logging
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
+from itertools import batched
 from typing import Any
 
 from breaker.alerts.base import Alert, alert_of
 from breaker.chain import ChainStatus, Step, StepKind, Waiting, WaitsFor, waiting_order
+from breaker.registration import Seen
 from breaker.state import (
     Change,
     Circuit,
@@ -176,6 +178,14 @@ def _step(kind: StepKind, stored: str) -> Step | None:
         return None
     generation, accepted, detail, by = json.loads(document)
     return Step(kind, generation, accepted, detail, int(at_us) / 1_000_000, by)
+
+
+def seen(rows: Iterable[Any]) -> list[Seen]:
+    """Return the registered instances in the reply of registered.lua."""
+    return [
+        Seen(text(name), int(at_us) / 1_000_000, text(settings))
+        for name, at_us, settings in batched(rows, 3)
+    ]
 
 
 def history(entries: Iterable[tuple[bytes | str, Any]]) -> list[HistoryEntry]:

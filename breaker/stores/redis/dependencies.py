@@ -12,11 +12,13 @@ from breaker.clock import NowUs
 from breaker.errors import StoreUnavailableError, WritesRefusedError
 from breaker.names import circuit_name
 from breaker.notes import Report
+from breaker.registration import Poller
 from breaker.settings import check_name
 from breaker.state import Change, Circuit, Rules
 from breaker.stores import replies
 from breaker.stores.dependencies import KEPT_SECONDS, UNUSED_SECONDS, FindRules
 from breaker.stores.redis.client import Client
+from breaker.stores.redis.instances import instance_keys
 from breaker.stores.redis.refusals import refusal_of
 from breaker.stores.redis.runner import Argument, ScriptRunner, rule_arguments
 from breaker.stores.redis.store import (
@@ -47,6 +49,7 @@ class _Registration:
 
     used: Collection[str]
     most: int
+    poller: Poller | None
     reply: asyncio.Future[Any] = field(default_factory=asyncio.Future)
 
 
@@ -75,7 +78,11 @@ class RedisDependencyStore:
         self._timeout = timeout_seconds
         self._now_us = now_us
         self._channel = channel_of(app)
-        self._keys = (f"{prefix_of(app)}/names".encode(), self._channel.encode())
+        self._keys = (
+            f"{prefix_of(app)}/names".encode(),
+            self._channel.encode(),
+            *instance_keys(f"{prefix_of(app)}/"),
+        )
         self._runner = ScriptRunner(client, app, timeout_seconds)
         self._waiting: list[_Poll | _Registration] = []
         self._sending: set[asyncio.Task[None]] = set()
@@ -89,9 +96,11 @@ class RedisDependencyStore:
         """See `DependencyStore.circuit`."""
         return _PolledStore(self, self._client, dependency, self._timeout, self._now_us)
 
-    async def register(self, used: Collection[str], most: int) -> frozenset[str]:
+    async def register(
+        self, used: Collection[str], most: int, poller: Poller | None = None
+    ) -> frozenset[str]:
         """See `DependencyStore.register`."""
-        registration = _Registration(used, most)
+        registration = _Registration(used, most, poller)
         names: Sequence[bytes | str] = await self._join(registration)
         return frozenset(map(replies.text, names))
 
@@ -170,6 +179,7 @@ class RedisDependencyStore:
         polls = [each for each in requests if isinstance(each, _Poll)]
         registrations = [each for each in requests if isinstance(each, _Registration)]
         keys = self._keys + tuple(key for poll in polls for key in poll.keys)
+        poller = next((each.poller for each in registrations if each.poller), Poller("", ""))
         arguments: list[Argument] = [
             "" if self._now_us is None else self._now_us(),
             rule_arguments(polls[0].rules)[1] if polls else "",
@@ -177,6 +187,7 @@ class RedisDependencyStore:
             " ".join(sorted({name for each in registrations for name in each.used})),
             round(UNUSED_SECONDS * 1_000_000),
             round(KEPT_SECONDS * 1_000),
+            *poller,
         ]
         for poll in polls:
             arguments += [poll.dependency, rule_arguments(poll.rules)[0], *poll.report]

@@ -13,11 +13,13 @@ from breaker.chain import STEP_EVENTS, ChainStatus, Step, run_name
 from breaker.clock import NowUs
 from breaker.names import split_name
 from breaker.notes import Report
+from breaker.registration import Seen
 from breaker.settings import BreakerSettings, check_circuit_name
 from breaker.state import Change, Circuit, HistoryEntry, Permit, Rules
 from breaker.stores import replies
 from breaker.stores.base import CALLBACK_LIMIT, Admission, Callback, Registration
-from breaker.stores.redis.client import Client, connect
+from breaker.stores.redis.client import Client, connect, log_in
+from breaker.stores.redis.instances import find_names, instance_keys
 from breaker.stores.redis.refusals import refusal_of
 from breaker.stores.redis.runner import FAILURES, Argument, ScriptRunner
 from breaker.stores.redis.subscription import messages
@@ -83,6 +85,7 @@ class RedisCircuitStore:
         reports, probe_keys = f"{prefix}reports".encode(), f"{prefix}probe_keys".encode()
         self._poll_keys = (*keys, f"{prefix}pace".encode(), f"{prefix}running".encode())
         self._report_keys = (*self._poll_keys, reports)
+        self._instance_keys = instance_keys(f"{prefix_of(app)}/" if self._dependency else prefix)
         self._failure_keys = (*self._poll_keys, probe_keys)
         self._success_keys = (*keys, reports, probe_keys)
         self._acquire_keys = (*keys, probe_keys)
@@ -107,11 +110,16 @@ class RedisCircuitStore:
 
     async def snapshot(self, rules: Rules) -> Change:
         """See `CircuitStore.snapshot`."""
-        return await self._polled(rules, await self._run("snapshot", rules, self._poll_keys))
+        keys = (*self._poll_keys, *self._instance_keys)
+        return await self._polled(
+            rules, await self._run("snapshot", rules, keys, rules.registration)
+        )
 
     async def report(self, rules: Rules, report: Report) -> Change:
         """See `CircuitStore.report`."""
-        reply = await self._run("report", rules, self._report_keys, *report_arguments(report))
+        keys = (*self._report_keys, *self._instance_keys)
+        arguments = (*report_arguments(report), rules.registration)
+        reply = await self._run("report", rules, keys, *arguments)
         return await self._polled(rules, reply)
 
     async def record_failure(
@@ -175,6 +183,17 @@ class RedisCircuitStore:
         """See `CircuitStore.history`."""
         entries = await self._runner.ask(self._client.xrevrange(self._history_key, count=limit))
         return replies.history(entries)
+
+    async def registered(self, rules: Rules) -> tuple[float, list[Seen]]:
+        """See `CircuitStore.registered`."""
+        now, rows = await self._run("registered", rules, self._instance_keys)
+        return int(now) / 1_000_000, replies.seen(rows)
+
+    async def names(self) -> frozenset[str]:
+        """See `CircuitStore.names`; Redis is searched for the keys of circuits."""
+        await log_in(self._client)
+        found: frozenset[str] = await self._runner.ask(find_names(self._client))
+        return found
 
     async def changes(self, rules: Rules) -> AsyncGenerator[Circuit | None]:
         """See `CircuitStore.changes`.

@@ -1,12 +1,14 @@
 -- Poll the circuits of an app's dependencies, and note which names are used.
 -- KEYS[1] registry  sorted set: name of a dependency -> microseconds of its last noted use
 -- KEYS[2] channel   the channel of all dependencies' circuits of the app
--- KEYS[3..]         for each polled circuit the 12 keys of report.lua
+-- KEYS[3] instances, KEYS[4] settings: see register.lua
+-- KEYS[5..]         for each polled circuit the 12 keys of report.lua
 -- ARGV[1] now, microseconds; empty: the server's TIME   ARGV[2] instance, text
 -- ARGV[3] greatest number of names   ARGV[4] names that were used, separated by blanks
 -- ARGV[5] time after which an unused name is removed, microseconds
 -- ARGV[6] time for which the circuit of a name without a place is kept, milliseconds
--- ARGV[7..] for each polled circuit its name, its rules (ARGV[2] of common.lua), whether there is a
+-- ARGV[7] instance that registers, text   ARGV[8] its settings; empty: registers nothing
+-- ARGV[9..] for each polled circuit its name, its rules (ARGV[2] of common.lua), whether there is a
 --           report (1 or 0), and the arguments 4 to 10 of report.lua
 -- Returns {registered names, replies of the circuits, error with which Redis refuses writes or ''}
 
@@ -32,11 +34,15 @@ local function lasting_keys(first)
 end
 
 -- include refusal
+-- include register
 
 local refused = refusal(KEYS[1])
 local oldest = string.format('(%.0f', tonumber(now_us) - tonumber(ARGV[5]))
 for _, name in ipairs(refused and {} or redis.call('ZRANGE', KEYS[1], '-inf', oldest, 'BYSCORE')) do
   redis.call('ZREM', KEYS[1], name)
+end
+if not refused then
+  register(KEYS[3], KEYS[4], now_us, ARGV[7], ARGV[8])
 end
 local added = {}
 for name in string.gmatch(refused and '' or ARGV[4], '%S+') do
@@ -48,8 +54,8 @@ for name in string.gmatch(refused and '' or ARGV[4], '%S+') do
 end
 
 local replies = {}
-for index = 1, (#KEYS - 2) / KEYS_OF_ONE do
-  local first, start = 3 + (index - 1) * KEYS_OF_ONE, 7 + (index - 1) * ARGUMENTS_OF_ONE
+for index = 1, (#KEYS - 4) / KEYS_OF_ONE do
+  local first, start = 5 + (index - 1) * KEYS_OF_ONE, 9 + (index - 1) * ARGUMENTS_OF_ONE
   local keys, name = {}, ARGV[start]
   for i = 1, KEYS_OF_ONE do
     keys[i] = KEYS[first + i - 1]

@@ -8,16 +8,21 @@
 --         blank   ARGV[7] generation of the attempts
 -- ARGV[8] tokens of the attempts' keys, separated by blanks   ARGV[9] last error, text
 -- ARGV[10] tokens of keys whose events run, separated by blanks
+-- KEYS[13] instances, KEYS[14] settings: see register.lua
+-- ARGV[11] settings of the instance that polls; empty, or absent in poll.lua: registers nothing
 
 -- include common
 -- include moves
 -- include standstill
 -- include refusal
+-- include register
 
 local refused = refusal(KEYS[2])
 if refused then
   return 'no_writes ' .. #refused .. ' ' .. refused .. ' ' .. reply('ignored')
 end
+
+register(KEYS[13], KEYS[14], now_us, ARGV[3], ARGV[11] or '')
 
 local REPORTS = 10000
 local RUNNING_MS = 60000

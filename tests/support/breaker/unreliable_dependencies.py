@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, Collection
 
 from breaker import Circuit, MemoryDependencyStore, StoreUnavailableError
 from breaker.names import circuit_name
+from breaker.registration import Poller
 from breaker.stores.dependencies import FindRules
 from tests.support.breaker.unreliable_store import UnreliableStore
 
@@ -27,9 +28,11 @@ class UnreliableDependencies(MemoryDependencyStore):
         assert isinstance(found, UnreliableStore)
         return found
 
-    async def register(self, used: Collection[str], most: int) -> frozenset[str]:
+    async def register(
+        self, used: Collection[str], most: int, poller: Poller | None = None
+    ) -> frozenset[str]:
         self._check()
-        return await super().register(used, most)
+        return await super().register(used, most, poller)
 
     async def changes(self, rules: FindRules) -> AsyncGenerator[tuple[str, Circuit | None] | None]:
         self._check()
