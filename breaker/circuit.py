@@ -8,7 +8,6 @@ import os
 import socket
 import uuid
 from collections.abc import Callable
-from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -95,9 +94,8 @@ class CircuitBreaker(CircuitView):
         self.settings = settings or BreakerSettings(name=split_name(store.name)[0])
         self.instance = clip(instance or f"{socket.gethostname()}:{os.getpid()}")
         self._clock = clock or SystemClock()
-        self._rules = self.settings.rules(self.instance)
-        if registers:
-            self._rules = replace(self._rules, registration=settings_text(self.settings))
+        stored = settings_text(self.settings) if registers else ""
+        self._rules = self.settings.rules(self.instance, stored)
         self._notes = Notes(self._clock.monotonic)
         self._store = FallbackStore(store, self.settings, self._clock, on_outage=self._on_outage)
         self._publisher = publisher

@@ -131,8 +131,13 @@ class BreakerSettings(Settings):
                 f"it takes at least break_seconds ({self.break_seconds:g})"
             )
 
-    def rules(self, instance: str) -> Rules:
-        """Return the rules in a store's units, with this instance's name."""
+    def rules(self, instance: str, registration: str = "") -> Rules:
+        """Return the rules in a store's units, with this instance's name.
+
+        Args:
+            instance: name of the instance.
+            registration: see `Rules`.
+        """
         automatic = self.recovery is Recovery.AUTOMATIC
         return Rules(
             failure_threshold=self.failure_threshold,
@@ -149,6 +154,7 @@ class BreakerSettings(Settings):
             standstill_failures=self.standstill_failures,
             fresh_us=_us(max(FRESH_SECONDS, 2 * self.poll_seconds)),
             observe=self.mode is Mode.OBSERVE,
+            registration=registration,
         )
 
 

@@ -18,8 +18,8 @@ from breaker.chain import (
     run_name,
 )
 from breaker.clock import NowUs, system_now_us
-from breaker.registration import Seen
 from breaker.names import split_name
+from breaker.registration import Seen
 from breaker.state import Circuit, CircuitEvent, CircuitState, HistoryEntry, Rules
 from breaker.stores.base import Callback, Registration
 from breaker.stores.memory_callbacks import MemoryCallbacks
