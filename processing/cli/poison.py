@@ -19,6 +19,7 @@ from processing.poison.claim_checks import BodyState, first_with_body
 from processing.poison.finding import find_copies
 from processing.poison.message import PoisonMessage
 from processing.poison.other_apps import is_own
+from processing.testing.as_test import source_of
 
 
 @click.command(short_help="Print one complete message as JSON.")
@@ -30,14 +31,21 @@ from processing.poison.other_apps import is_own
     metavar="FILE",
     help="Write the event's body to FILE, byte for byte.",
 )
+@click.option(
+    "--as-test",
+    is_flag=True,
+    help="Print a test in Python that fails as the event did; it contains the event's data.",
+)
 @click.option("--json", is_flag=True, expose_value=False, help="Print JSON, as without it.")
 @command
-async def show(settings: Path | None, *, event_id: str, body: Path | None) -> int:
-    """Print one complete message as JSON, or write its body to a file.
+async def show(settings: Path | None, *, event_id: str, body: Path | None, as_test: bool) -> int:
+    """Print one complete message as JSON or as a test, or write its body to a file.
 
     ID is the id of the event, or the end of the id after a '/'. The exit code is 1 if the body is
     lost, or stored by another app.
     """
+    if as_test and body is not None:
+        raise click.UsageError("--as-test and --body exclude each other; the test has the body")
     async with open_poison(read_settings(settings)) as storage:
         copies = await find_copies(
             *(storage.reader, event_id, storage.own), index=storage.index, to_read=True
@@ -55,6 +63,9 @@ async def show(settings: Path | None, *, event_id: str, body: Path | None) -> in
             print(json_text.dumps(message.to_dict() | without_body, indent=2))
             say_error(f"the body of {message.id} is lost: {lost}")
             return 1
+    if as_test:
+        print(source_of(message), end="")
+        return 0
     if body is None:
         print(json_text.dumps(message.to_dict(), indent=2))
         return 0

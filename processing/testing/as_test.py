@@ -23,7 +23,7 @@ It contains the event's data as the sender wrote it: look at them before you com
 from breakwater.testing import event, run
 
 # {error}
-# {attempts}; the last attempt was at {time}, in instance {instance}.
+{frames}# {attempts}; the last attempt was at {time}, in instance {instance}.
 HANDLER = {handler}
 # Add the app settings that the handler reads.
 SETTINGS: dict[str, str] = {{}}
@@ -57,6 +57,7 @@ def source_of(message: PoisonMessage) -> str:
     head = _HEAD.format(
         id=_comment(message.id),
         error=_comment(error),
+        frames="".join(f"#   at {_comment(frame)}\n" for frame in message.error.frames),
         attempts=f"It failed in {attempts}",
         time=_comment(message.last_attempt_time),
         instance=_comment(message.instance),

@@ -12,11 +12,10 @@ from processing.event import Event
 
 async def handle(event: Event) -> None:
     """Refuse what the body asks to refuse."""
-    match event.body:
-        case b"poison":
-            raise PoisonEventError("asked for")
-        case b"fail":
-            raise ValueError("asked for")
+    if event.body.startswith(b"poison"):
+        raise PoisonEventError("asked for")
+    if event.body == b"fail":
+        raise ValueError("asked for")
 
 
 async def charge(event: Event) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -36,6 +37,7 @@ def test_written_test_fails_the_way_the_event_did() -> None:
     source = source_of(message)
     assert "PoisonEventError: asked for" in source
     assert "It failed in 1 attempt;" in source
+    assert re.search(r"^#   at .*handlers.py:\d+ handle$", source, re.MULTILINE)
     names: dict[str, Any] = {}
     exec(compile(source, "test_written.py", "exec"), names)  # noqa: S102
     tests = [each for name, each in names.items() if name.startswith("test_")]
@@ -86,7 +88,7 @@ def test_written_event_is_the_one_of_the_message(
         sequence_number=7,
         offset=error,
         enqueued_ms=1_700_000_000_007,
-        error=ErrorDetail(error, error, ""),
+        error=ErrorDetail(error, error, "", (error,)),
         attempts=4,
         first_attempt_time="",
         last_attempt_time="2026-11-30T20:00:00+00:00",
