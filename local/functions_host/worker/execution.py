@@ -95,13 +95,13 @@ class Executor:
         count begins at 0 after a restart, as on Azure. Returns the last attempt's result.
         """
         policy = function.retry
-        result = await self._attempt(function, invocation, 0)
-        if result.ok or policy is None:
+        result = await self._attempt(function, invocation, 0, token)
+        if result.ok or policy is None or token.is_cancelled():
             return result
         retry_count = 1
         self.outstanding_retries += 1
         try:
-            while not result.ok and policy.allows(retry_count):
+            while not result.ok and policy.allows(retry_count) and not token.is_cancelled():
                 delay = policy.delay_seconds(retry_count)
                 _log.info(
                     "Waiting for %.3fs before retrying function 'Functions.%s' (retry %d of %s)",
@@ -112,17 +112,21 @@ class Executor:
                 )
                 if await token.wait(delay):
                     break
-                result = await self._attempt(function, invocation, retry_count)
+                result = await self._attempt(function, invocation, retry_count, token)
                 retry_count += 1
         finally:
             self.outstanding_retries -= 1
         return result
 
-    async def _attempt(self, function: Function, invocation: Invocation, retry: int) -> Result:
+    async def _attempt(
+        self, function: Function, invocation: Invocation, retry: int, token: CancellationToken
+    ) -> Result:
         invocation_id = str(uuid.uuid4())
         level = invocation.level
-        if _log.isEnabledFor(level):
-            _log.log(
+        # As in Azure's host, so that host.json can set the level of one function.
+        log = logging.getLogger(f"Function.{function.name}")
+        if log.isEnabledFor(level):
+            log.log(
                 level,
                 "Executing 'Functions.%s' (Reason='%s', Id=%s)",
                 function.name,
@@ -130,7 +134,7 @@ class Executor:
                 invocation_id,
             )
             if invocation.details:
-                _log.log(level, "Trigger Details: %s", invocation.details)
+                log.log(level, "Trigger Details: %s", invocation.details)
         self.outstanding_invocations += 1
         timer = None
         if self._timeout is not None:
@@ -146,15 +150,21 @@ class Executor:
                 timer.cancel()
         milliseconds = (time.perf_counter() - started) * 1000
         if result.ok:
-            _log.log(
+            log.log(
                 level,
                 "Executed 'Functions.%s' (Succeeded, Id=%s, Duration=%dms)",
                 function.name,
                 invocation_id,
                 milliseconds,
             )
+        elif token.is_cancelled():
+            # The host stops, or has lost the partition: an error is expected, and no traceback.
+            log.warning(
+                "Executed 'Functions.%s' (Failed after its cancellation, Id=%s, Duration=%dms): %s",
+                *(function.name, invocation_id, milliseconds, result.error),
+            )
         else:
-            _log.error(
+            log.error(
                 "Executed 'Functions.%s' (Failed, Id=%s, Duration=%dms)\n"
                 "Exception while executing function: Functions.%s. %s\n%s",
                 function.name,

@@ -136,6 +136,37 @@ async def test_retries_stop_after_the_first_success_and_each_has_its_own_id() ->
     assert executor.outstanding_retries == 0
 
 
+async def test_failure_of_a_cancelled_invocation_is_one_line_without_a_traceback(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Ctrl-C ends a batch with an error, which is expected and needs no traceback."""
+    caplog.set_level(logging.INFO)
+    token = CancellationToken()
+
+    async def stop(_number: int) -> None:
+        token.cancel()
+
+    script = Script([FAILED], before=stop)
+    assert not (await Executor(script).execute(function(FOREVER), INVOCATION, token)).ok
+    started, ended = caplog.messages
+    assert started.startswith("Executing 'Functions.f' ")
+    assert ended.startswith("Executed 'Functions.f' (Failed after its cancellation, Id=")
+    assert ended.endswith("ms): E")
+    assert script.retries == [0]
+
+
+async def test_lines_of_a_function_have_its_category(caplog: pytest.LogCaptureFixture) -> None:
+    """As in Azure's host; host.json sets the level of one function, such as a timer's."""
+    caplog.set_level(logging.INFO)
+    await Executor(Script([FAILED])).execute(function(), INVOCATION, CancellationToken())
+    assert {record.name for record in caplog.records} == {"Function.f"}
+    assert "\nT" in caplog.messages[-1]
+    caplog.clear()
+    caplog.set_level(logging.WARNING, "Function.f")
+    await Executor(Script()).execute(function(), INVOCATION, CancellationToken())
+    assert caplog.messages == []
+
+
 async def test_retries_stop_when_used_up() -> None:
     script = Script([FAILED] * 9)
     result = await Executor(script).execute(function(TWICE), INVOCATION, CancellationToken())

@@ -1,0 +1,1 @@
+"""A function app with functions of its own, which also uses Breakwater."""

@@ -1,0 +1,156 @@
+"""The functions that an app registers."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import azure.functions as func
+import pytest
+
+import breakwater
+from breaker import SettingsError as BreakerSettingsError
+from processing.errors import SettingsError
+from scripts.load_app import SETTINGS
+
+ROOT = Path(__file__).parents[3]
+APP = ROOT / "tests" / "apps" / "existing"
+NAMES = ("process_events", "deliver_alerts", "replay_deferred", "health", "live")
+
+
+def names(*blueprints: func.Blueprint) -> list[str]:
+    app = func.FunctionApp()
+    for each in blueprints:
+        app.register_functions(each)
+    return [str(each.get_function_name()) for each in app.get_functions()]
+
+
+def routes(blueprint: func.Blueprint) -> list[str]:
+    app = func.FunctionApp()
+    app.register_functions(blueprint)
+    triggers = [each.get_trigger().get_dict_repr() for each in app.get_functions()]
+    return [each["route"] for each in triggers if each["type"] == "httpTrigger"]
+
+
+def test_names_and_routes_begin_with_breakwater() -> None:
+    assert names(breakwater.blueprint(SETTINGS)) == [f"breakwater_{name}" for name in NAMES]
+    assert routes(breakwater.blueprint(SETTINGS)) == ["breakwater/health", "breakwater/live"]
+
+
+def test_names_and_routes_can_be_chosen() -> None:
+    chosen = breakwater.blueprint(SETTINGS, prefix="in_", route="ops/in")
+    assert names(chosen)[0] == "in_process_events"
+    assert routes(breakwater.blueprint(SETTINGS, prefix="", route="")) == ["health", "live"]
+    assert routes(chosen) == ["ops/in/health", "ops/in/live"]
+
+
+@pytest.mark.parametrize("prefix", ["1_", "a b", "_a", "a.b", "x" * 101, "a\n"])
+def test_prefix_that_no_function_may_have_is_refused(prefix: str) -> None:
+    with pytest.raises(ValueError, match="it takes up to 100 letters") as refused:
+        breakwater.blueprint(SETTINGS, prefix=prefix)
+    assert repr(prefix) in str(refused.value)
+
+
+@pytest.mark.parametrize("route", ["/ops", "ops/", "a//b", "a b", "{id}"])
+def test_route_that_the_host_cannot_have_is_refused(route: str) -> None:
+    with pytest.raises(ValueError, match="it takes a path without a slash at its ends"):
+        breakwater.blueprint(SETTINGS, route=route)
+
+
+def test_second_blueprint_needs_names_of_its_own() -> None:
+    """Two functions of one name would be one to the host."""
+    first = breakwater.blueprint(SETTINGS)
+    with pytest.raises(ValueError, match=r"breakwater_process_events.*unique"):
+        names(first, breakwater.blueprint(SETTINGS))
+    both = names(first, breakwater.blueprint(SETTINGS, prefix="second_", route="second"))
+    assert len(set(both)) == 2 * len(NAMES)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "error"),
+    [
+        ("EVENT_HUB_CONSUMER_GROUP", "", SettingsError),
+        ("BREAKER_WINDOW_SECONDS", "abc", BreakerSettingsError),
+    ],
+)
+def test_wrong_setting_is_refused_when_the_app_is_loaded(
+    name: str, value: str, error: type[Exception]
+) -> None:
+    with pytest.raises(error, match=name):
+        breakwater.blueprint(SETTINGS | {name: value})
+
+
+def test_hub_other_than_the_hosts_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The host puts the app setting of the environment into the trigger."""
+    monkeypatch.setenv("EVENT_HUB_NAME", "orders")
+    with pytest.raises(SettingsError, match=r"EVENT_HUB_NAME is 'events'.* is 'orders'"):
+        breakwater.blueprint(SETTINGS)
+    breakwater.blueprint(SETTINGS | {"EVENT_HUB_NAME": "orders"})
+
+
+def test_settings_default_to_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in SETTINGS.items():
+        monkeypatch.setenv(name, value)
+    assert len(names(breakwater.blueprint())) == len(NAMES)
+    monkeypatch.delenv("REDIS_URL")
+    with pytest.raises(SettingsError, match="REDIS_URL is missing"):
+        breakwater.blueprint()
+
+
+INDEXED = f"""
+import asyncio, json, os, sys
+from pathlib import Path
+sys.path[:0] = [{str(APP)!r}, {str(ROOT)!r}]
+from scripts.load_app import SETTINGS, _functions
+os.environ |= SETTINGS | {{"EVENT_HANDLER": "orders:handle"}}
+print(json.dumps(asyncio.run(_functions(Path({str(APP)!r})))))
+"""
+
+
+def test_app_that_exists_is_indexed_by_microsofts_worker() -> None:
+    """The worker reads the annotations of each function and refuses what it cannot bind."""
+    done = subprocess.run(
+        [sys.executable, "-c", INDEXED], capture_output=True, check=False, text=True, cwd=APP
+    )
+    assert done.returncode == 0, done.stderr
+    found: dict[str, Any] = {each["name"]: each for each in json.loads(done.stdout)}
+    assert set(found) == {"order", *(f"breakwater_{name}" for name in NAMES)}
+    (trigger,) = found["breakwater_process_events"]["bindings"]
+    assert (trigger["cardinality"], trigger["dataType"]) == ("MANY", "BINARY")
+
+
+async def test_blueprint_closes_its_application() -> None:
+    """A program that uses the functions without a host can end them."""
+    functions = breakwater.blueprint(SETTINGS)
+    await functions.application.aclose()
+    assert isinstance(functions.application, breakwater.Application)
+
+
+def test_package_has_its_public_names_and_no_others() -> None:
+    assert {name for name in dir(breakwater) if not name.startswith("_")} >= set(breakwater.__all__)
+    assert sorted(breakwater.__all__) == breakwater.__all__
+    assert all(getattr(breakwater, name).__doc__ for name in breakwater.__all__)
+    with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
+        _ = breakwater.nothing  # type: ignore[attr-defined]
+
+
+def test_import_of_the_package_loads_none_of_its_names() -> None:
+    """An import of one name loads no more than that name needs."""
+    program = (
+        "import sys; sys.path.insert(0, sys.argv[1]); import breakwater\n"
+        "print(*(name for name in sys.modules if name.startswith(('processing', 'azure'))))\n"
+        "from breakwater import Event\n"
+        "print(*(name for name in sys.modules if name.startswith('azure')))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", program, str(ROOT)],
+        capture_output=True,
+        check=True,
+        text=True,
+        env={"PATH": os.environ["PATH"]},
+    )
+    assert done.stdout.split() == []
