@@ -96,7 +96,7 @@ function factsOf(message) {
 function bodyTitle(message, body) {
   if (body?.lost) return `Body lost: ${body.lost}`;
   if (message.body_state === "lost") return "Body lost";
-  if (message.whole === false) return "Long event: the body is only in the queue; read it with “python -m processing poison show” and the id";
+  if (message.whole === false) return "Long event: the body is only in the queue; read it with “breakwater poison show” and the id";
   const size = bytes(body?.bytes ?? message.size);
   const form = body?.encoding === "hex" ? ", not UTF-8, shown in hex" : "";
   return `Body (${size}${form}${body?.truncated ? ", beginning only" : ""})`;

@@ -137,7 +137,7 @@ function fill(row, parked, seconds, refused) {
 
 /** Return why no button can redrive a key; the command line can. */
 function whyNotHere({ key }) {
-  const redrive = "python -m processing redrive";
+  const redrive = "breakwater redrive";
   if (key !== null) return `the key is too long for the page: use ${redrive} --key`;
   // Without a key, only the id of its first event names the list.
   return `the id of the first event is lost: use ${redrive}`;

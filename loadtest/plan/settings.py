@@ -62,7 +62,7 @@ class Target(StrEnum):
 
 
 class ApproveWith(StrEnum):
-    """The way to approve: `python -m breaker approve`, the console's API, or a person."""
+    """The way to approve: `breakwater approve`, the console's API, or a person."""
 
     CLI = "cli"
     CONSOLE = "console"

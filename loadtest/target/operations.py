@@ -36,7 +36,7 @@ async def start(endpoints: Endpoints) -> None:
 
 
 async def rewind(endpoints: Endpoints, *options: str) -> tuple[int | None, str]:
-    """Run `python -m processing rewind` and return its exit code and output."""
+    """Run `breakwater rewind` and return its exit code and output."""
     settings = ("--settings", str(endpoints.settings_file))
     return await run_command("processing", "rewind", *options, *settings, environment={})
 

@@ -288,7 +288,7 @@ def _recreated(source: Source, progress: Progress, first: int, hub: HubFacts) ->
         f"partition {source}: the hub was created at {_time(hub.created_ms)} and has the events "
         f"{kept.first} to {kept.end - 1}, but the progress up to {_place(progress.watermark)} "
         f"belongs to another hub. The platform delivers from event {first} on{skipped}. Run "
-        f"`python -m processing rewind --partition {source.partition} --to-start --restart`, which "
+        f"`breakwater rewind --partition {source.partition} --to-start --restart`, which "
         "stops and starts the app"
     )
 

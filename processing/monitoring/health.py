@@ -187,5 +187,5 @@ def old_version_runs(partitions: Sequence[str]) -> str:
     return (
         f"an instance of version 0.1 has processed partition {', '.join(partitions)} since the "
         "migration; its progress and its parked events are unknown to this version. Stop that "
-        "instance, then run `python -m processing migrate`"
+        "instance, then run `breakwater migrate`"
     )

@@ -61,11 +61,11 @@ RESPONSES: Mapping[Why, str] = {
     Why.KEPT: "Check the dependency that the error names; the event is retried until it succeeds.",
     Why.KEYLESS: (
         "Check the dependency that the error names, or give the event up with "
-        "`python -m processing parked poison-head {partition}`."
+        "`breakwater parked poison-head {partition}`."
     ),
     Why.FAULTY: "Correct the handler and deploy it; its events are kept until then.",
     Why.FULL: (
-        "Check why events are parked or deferred, then run `python -m processing redrive`; the "
+        "Check why events are parked or deferred, then run `breakwater redrive`; the "
         "partition continues when its lists have room."
     ),
     Why.STORAGE: (
@@ -73,11 +73,11 @@ RESPONSES: Mapping[Why, str] = {
         "answer."
     ),
     Why.LOST: (
-        "Run `python -m processing rewind --to-mark --partition {partition} --restart`, which "
+        "Run `breakwater rewind --to-mark --partition {partition} --restart`, which "
         "stops and starts the app, to process the lost events again."
     ),
     Why.RECREATED: (
-        "Run `python -m processing rewind --partition {partition} --to-start --restart`, which "
+        "Run `breakwater rewind --partition {partition} --to-start --restart`, which "
         "stops and starts the app, so that the events of the recreated hub are processed from the "
         "first one on."
     ),
@@ -85,7 +85,7 @@ RESPONSES: Mapping[Why, str] = {
     Why.OVERDUE: (
         "Find out why the handler does not return; restart the instance if the call never ends. "
         "An event that is not called again can be given up with "
-        "`python -m processing parked poison-head {partition}`."
+        "`breakwater parked poison-head {partition}`."
     ),
     Why.RESTARTED: (
         "Look for crashes in the logs of the instances; the event may end the process that "
@@ -96,7 +96,7 @@ RESPONSES: Mapping[Why, str] = {
         "errors; restart the app if the log shows nothing."
     ),
     Why.DEFERRED: (
-        "Check the key's error: `python -m processing parked list` shows it; redrive the key by "
+        "Check the key's error: `breakwater parked list` shows it; redrive the key by "
         "name after the correction."
     ),
     Why.ERROR: "Look for the error in the log; the batch runs again until it succeeds.",

@@ -216,7 +216,7 @@ def parse(data: bytes, source: Source, *, place: str, etag: str, written_at: flo
         raise MarkUnreadableError(
             f"{place} is not the mark of partition {source}: {error}. Without the mark nobody can "
             "tell whether Redis has lost parked events: restore the blob, or drop it with "
-            f"`python -m processing parked drop-mark {source.partition} --reason TEXT`",
+            f"`breakwater parked drop-mark {source.partition} --reason TEXT`",
             etag=etag,
             content=content,
         ) from None

@@ -520,7 +520,7 @@ def mark_lost(source: Source) -> ParkedEventsLostError:
     """Return the error for a token that is missing beside the lists."""
     return ParkedEventsLostError(
         f"partition {source}: Redis has lost the parked events of this partition. Nothing of the "
-        "partition is handled until an operator decides: `python -m processing rewind --to-mark` "
+        "partition is handled until an operator decides: `breakwater rewind --to-mark` "
         "processes the lost events again, as far as the hub retains them"
     )
 

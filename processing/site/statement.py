@@ -27,7 +27,7 @@ REFUSED = "HTTP "
 RUNNING, STOPPED = "running", "stopped"
 
 PRESS_START = "Press Start."
-RUN_START = "Run `python -m processing app start`."
+RUN_START = "Run `breakwater start`."
 
 _HOLDING = frozenset({CircuitState.OPEN, CircuitState.ISOLATED})
 _NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")

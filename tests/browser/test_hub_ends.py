@@ -51,7 +51,7 @@ async def test_expired_events_and_a_recreated_hub_are_on_the_page(device: dict[s
         banner = page.locator("#stalls-list li")
         await expect(banner).to_have_count(1)
         await expect(banner).to_contain_text("event 99 is finished, and the hub ends at event 64")
-        command = "python -m processing rewind --partition 2 --to-start --restart"
+        command = "breakwater rewind --partition 2 --to-start --restart"
         await expect(banner.locator("code")).to_have_text(command)
         states = page.locator("#partitions .state-cell")
         await expect(states).to_have_text(["ok", "ok", "recreated"])

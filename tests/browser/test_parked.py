@@ -145,7 +145,7 @@ async def test_deferred_keys_are_listed_and_redriven(site: Site) -> None:
         long = rows.filter(has_text=f"{run}-long")
         await expect(long.locator("button")).to_be_disabled()
         await expect(long.locator("small").last).to_have_text(
-            "the key is too long for the page: use python -m processing redrive --key"
+            "the key is too long for the page: use breakwater redrive --key"
         )
         parked = rows.filter(has_text=f"{run}-poisoned")
         await expect(parked).to_contain_text("PoisonEventError: no amount")

@@ -106,7 +106,7 @@ async def test_stalled_partitions_have_a_banner_that_moves_nothing() -> None:
         await expect(kept).to_contain_text("events/0/5, since ")
         await expect(kept).to_contain_text("(2 min ")
         await expect(kept).to_contain_text("HTTP 503 <b>Service Unavailable</b>")
-        await expect(kept).to_contain_text("python -m processing parked poison-head 0")
+        await expect(kept).to_contain_text("breakwater parked poison-head 0")
         await expect(lost).to_contain_text("events/2/7")
         await expect(lost).to_contain_text("not handed over: 3 events wait")
         states = page.locator("#partitions .state-cell")

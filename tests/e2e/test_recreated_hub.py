@@ -89,7 +89,7 @@ async def recreate_hub(endpoints: Endpoints) -> None:
 
 
 async def rewind(endpoints: Endpoints) -> str:
-    """Run `python -m processing rewind --all --to-start` and return its output."""
+    """Run `breakwater rewind --all --to-start` and return its output."""
     finished = await run_module_async(
         *("processing", "rewind", "--all", "--to-start"),
         *("--settings", endpoints.settings_file),

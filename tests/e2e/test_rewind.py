@@ -1,4 +1,4 @@
-"""`python -m processing rewind` replays exactly the requested events."""
+"""`breakwater rewind` replays exactly the requested events."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from breaker.stores.redis import connect
 
 
 async def test_odd_entry_does_not_hide_the_history(redis_url: str) -> None:
-    """The console's feed and `python -m breaker history` would fail until it is trimmed."""
+    """The console's feed and `breakwater history` would fail until it is trimmed."""
     settings = BreakerSettings(name="odd")
     async with (
         aclosing(connect(redis_url, settings)) as client,

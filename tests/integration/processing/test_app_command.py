@@ -1,4 +1,4 @@
-"""`python -m processing app` over a real Redis: what it prints, records and refuses."""
+"""`breakwater stop` over a real Redis: what it prints, records and refuses."""
 
 from __future__ import annotations
 

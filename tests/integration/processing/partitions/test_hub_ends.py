@@ -150,7 +150,7 @@ async def test_command_lists_the_partitions(app: App, capsys: pytest.CaptureFixt
     assert json.loads(capsys.readouterr().out)["recreated"] is True
     assert await list_partitions(app) == 1
     *_, note = capsys.readouterr().out.splitlines()
-    assert "python -m processing rewind --partition 0 --to-start" in note
+    assert "breakwater rewind --partition 0 --to-start" in note
 
 
 async def list_partitions(app: App, *options: str) -> int:

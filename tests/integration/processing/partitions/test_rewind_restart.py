@@ -1,4 +1,4 @@
-"""`python -m processing rewind --restart` on a real hub, Redis and blobs.
+"""`breakwater rewind --restart` on a real hub, Redis and blobs.
 
 The test decides the answers of the management, and owns the partitions in place of a host.
 """

@@ -161,7 +161,7 @@ async def test_old_version_beside_this_one_is_a_problem(rig: WatchRig) -> None:
     assert report.status == "degraded"
     (problem,) = report.problems
     assert "version 0.1 has processed partition 0, 2" in problem
-    assert "python -m processing migrate" in problem
+    assert "breakwater migrate" in problem
 
 
 async def test_warning_of_the_start_does_not_change_the_status(rig: WatchRig) -> None:

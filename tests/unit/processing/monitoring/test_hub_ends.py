@@ -40,7 +40,7 @@ async def test_recreated_hub_is_reported_at_once_with_its_command(rig: WatchRig)
     assert (state.state, state.why, state.sequence_number) == (State.STALLED, Why.RECREATED, 5)
     (problem,) = report.problems
     assert "event 99 is finished, and the hub ends at event 9" in problem
-    assert "python -m processing rewind --partition 0 --to-start" in problem
+    assert "breakwater rewind --partition 0 --to-start" in problem
     assert report.partitions[0].lag == 5
 
 

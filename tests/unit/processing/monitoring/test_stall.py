@@ -323,4 +323,4 @@ def test_recreated_hub_is_a_stall_at_once() -> None:
     rig.watch.ended(SOURCE, RECREATED)
     state = rig.after(0)
     assert (state.state, state.why) == (State.STALLED, Why.RECREATED)
-    assert "python -m processing rewind --partition 0 --to-start" in state.todo
+    assert "breakwater rewind --partition 0 --to-start" in state.todo

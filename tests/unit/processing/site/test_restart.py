@@ -271,7 +271,7 @@ async def test_start_is_repeated_and_a_refused_start_is_said(rig: Rig) -> None:
     assert has_failed(report)
     line = restart_line(report, source="Azure")
     assert line.startswith("The app is left stopped: HTTP 403")
-    assert line.endswith("Run `python -m processing app start`.")
+    assert line.endswith("Run `breakwater start`.")
 
 
 async def test_start_that_was_not_seen_is_not_claimed(rig: Rig) -> None:

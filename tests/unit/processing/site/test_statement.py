@@ -640,7 +640,7 @@ def test_the_command_names_the_command() -> None:
         at("03:50:05"),
         how_to_start=RUN_START,
     )
-    assert statement(seen)[-1].text.endswith("Run `python -m processing app start`.")
+    assert statement(seen)[-1].text.endswith("Run `breakwater start`.")
 
 
 def test_many_instances_are_counted() -> None:
