@@ -32,8 +32,9 @@ def names(*blueprints: func.Blueprint) -> list[str]:
 def routes(blueprint: func.Blueprint) -> list[str]:
     app = func.FunctionApp()
     app.register_functions(blueprint)
-    triggers = [each.get_trigger().get_dict_repr() for each in app.get_functions()]
-    return [each["route"] for each in triggers if each["type"] == "httpTrigger"]
+    triggers = [trigger for each in app.get_functions() if (trigger := each.get_trigger())]
+    found = [each.get_dict_repr() for each in triggers]
+    return [str(each["route"]) for each in found if each["type"] == "httpTrigger"]
 
 
 def test_names_and_routes_begin_with_breakwater() -> None:
