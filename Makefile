@@ -50,8 +50,8 @@ setup: installed .wheels/.filled ## Install all requirements into this folder (o
 installed: .venv/.installed .venv/.editable node_modules/.installed
 
 .PHONY: demo
-demo: installed ## Send 100,000 ordered events through two outages and verify that none is lost
-	@$(PY) -m loadtest run --scenario outage --second-act --report out/report.json $(if $(filter console,$(APPROVE)),--approve person) $(ARGS)
+demo: installed ## Send 100,000 ordered events through two outages and verify that none is lost (KEEP=1: leave the stack up)
+	@$(PY) -m loadtest run --scenario outage --second-act --report out/report.json $(if $(filter console,$(APPROVE)),--approve person) $(if $(filter-out 0,$(KEEP)),--keep) $(ARGS)
 
 # Without .pyc files each of the many processes would compile everything again.
 PYTEST := env -u PYTHONDONTWRITEBYTECODE $(PY) -m pytest -n $(WORKERS)
@@ -170,8 +170,8 @@ status: installed ## Show the services of the local stack
 	@$(PY) -m local status
 
 .PHONY: down
-down: installed ## Stop the local stack
-	@$(PY) -m local down
+down: installed ## Stop the local stack and keep its data (ARGS=--wipe: delete the data)
+	@$(PY) -m local down $(ARGS)
 
 .PHONY: clean
 clean: ## Remove the files made by setup and runs

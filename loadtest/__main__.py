@@ -15,6 +15,7 @@ from loadtest.errors import LoadTestError, UsageError
 from loadtest.observe.display import Display
 from loadtest.plan.settings import Settings
 from loadtest.report.files import write
+from loadtest.report.kept import show as show_kept
 from loadtest.report.report import Report
 from loadtest.report.summary import show
 from loadtest.runner import run
@@ -49,6 +50,8 @@ def main(arguments: Sequence[str]) -> int:
     show(report, console)
     for kind, file in write(report, settings).items():
         console.print(f"{kind:<8} {file}", highlight=False)
+    if settings.keep:
+        show_kept(console)
     return 0 if report.passed else _BROKEN
 
 

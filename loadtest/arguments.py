@@ -165,6 +165,12 @@ def _parser() -> argparse.ArgumentParser:
         help="write the JSON report without the page and the picture",
     )
     add(
+        "--keep",
+        action="store_true",
+        default=None,
+        help="start the stack in .local, and leave it up with the run's data",
+    )
+    add(
         "--target",
         type=Target,
         choices=list(Target),

@@ -70,6 +70,9 @@ async def _run(settings: Settings, display: Display) -> Report:
     async with stack:
         report = await Run(settings, stack.endpoints, stack, display, began).report()
         display.stage(Stage.STOPPING)
+    if settings.keep:
+        display.stage(Stage.KEEPING)
+        await stack.start_again()
     if report.passed:
         stack.discard()
     else:

@@ -27,6 +27,7 @@ class Stage(StrEnum):
     RESUMED = "resumed"
     VERIFYING = "verifying from the outside"
     STOPPING = "stopping the stack"
+    KEEPING = "starting the stack again with the run's data"
 
 
 def stage_of(sample: Sample, *, sent: bool, waiting: bool, opened: bool) -> Stage:

@@ -89,6 +89,7 @@ class Settings:
     console: bool = True
     report: Path = Path("out/report.json")
     json_only: bool = False
+    keep: bool = False
     target: Target = Target.LOCAL
     endpoints_file: Path = Path(".local/endpoints.json")
     instances: int = 1
@@ -178,6 +179,8 @@ class Settings:
                 f"--no-console is not accepted with --approve {self.approve}, "
                 "which needs the console"
             )
+        if self.target is not Target.LOCAL and self.keep:
+            raise UsageError("--keep is only accepted with --target local; other stacks stay up")
         if self.target is Target.AZURE and self.kill_after is not None:
             raise UsageError("--kill-after is only accepted with --target local or running")
 

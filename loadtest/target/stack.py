@@ -30,6 +30,9 @@ from loadtest.target.hosts import host_instances
 PROJECT = IMPORT_ROOT
 """The working directory of `python -m local` and the other commands."""
 
+KEPT_STATE_DIR = Path(".local")
+"""The directory of a stack that stays up; it is the default of the commands."""
+
 _START_SECONDS = 90.0
 _STOP_SECONDS = 30.0
 _SLOW_STOP_SECONDS = 4.5
@@ -45,12 +48,14 @@ class Child:
         self.log = log
 
     @classmethod
-    async def start(cls, name: str, arguments: list[str], log: Path) -> Child:
-        """Start `python -m local <arguments>` with its output in `log`."""
+    async def start(
+        cls, name: str, arguments: list[str], log: Path, folder: Path = PROJECT
+    ) -> Child:
+        """Start `python -m local <arguments>` in a folder, with its output in `log`."""
         with log.open("wb") as output:
             process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-m", "local", *arguments),
-                cwd=PROJECT,
+                cwd=folder,
                 stdin=asyncio.subprocess.PIPE,
                 stdout=output,
                 stderr=output,
@@ -104,8 +109,12 @@ class Stack:
         self._settings = settings
         self._children: list[Child] = []
         self._endpoints: Endpoints | None = None
+        if settings.keep:
+            _refuse_data(KEPT_STATE_DIR)
         self.directory = _fresh_directory(settings.report.parent / ".stack")
-        self.state_dir = self.directory / "state"
+        self.state_dir = KEPT_STATE_DIR.absolute() if settings.keep else self.directory / "state"
+        # In its own folder the default directory has its settings beside it, as after `up`.
+        self._folder = Path.cwd() if settings.keep else PROJECT
 
     @property
     def endpoints(self) -> Endpoints:
@@ -140,23 +149,14 @@ class Stack:
 
     async def _start(self) -> None:
         settings = self._settings
-        changes = [
-            argument
-            for name, value in settings.app_settings.items()
-            for argument in ("--set", f"{name}={value}")
-        ]
         await self._child(
             "up",
-            *("--foreground", "--lifeline", "--ephemeral-ports"),
-            *("--state-dir", str(self.state_dir), "--partitions", str(settings.partitions)),
+            *("--foreground", "--lifeline", *self._options()),
             # Stop the app as slowly as Azure does; until then the gate alone holds events.
             *(
                 "--stop-seconds",
                 str(_SLOW_STOP_SECONDS if settings.scenario is Scenario.OUTAGE else 0),
             ),
-            *(() if settings.console else ("--no-console",)),
-            *(("--redis-replica",) if settings.scenario in WITH_REPLICA else ()),
-            *changes,
         )
         file = self.state_dir / "endpoints.json"
         await self._until(file.exists, "the stack to write its endpoints")
@@ -166,6 +166,40 @@ class Stack:
             lambda: len(host_instances(self.state_dir)) >= settings.instances,
             f"{settings.instances} host instances to start",
         )
+
+    def _options(self) -> tuple[str, ...]:
+        """Return the options of `up`, which are the same when the stack starts again."""
+        settings = self._settings
+        changes = [
+            argument
+            for name, value in settings.app_settings.items()
+            for argument in ("--set", f"{name}={value}")
+        ]
+        return (
+            *("--ephemeral-ports", "--state-dir", str(self.state_dir)),
+            *("--partitions", str(settings.partitions)),
+            *(() if settings.console else ("--no-console",)),
+            *(("--redis-replica",) if settings.scenario in WITH_REPLICA else ()),
+            *changes,
+        )
+
+    async def start_again(self) -> None:
+        """Start the stopped stack with its data, without a host, so that it outlives this process.
+
+        Raises:
+            StackError: the stack did not start.
+        """
+        child = await self._child("up", *self._options())
+        try:
+            async with asyncio.timeout(_START_SECONDS):
+                code = await child.process.wait()
+        except TimeoutError:
+            code = None
+        self._children.clear()
+        if code != 0:
+            await child.stop()
+            raise StackError(f"the stack did not start again with the run's data; {child.tail()}")
+        self._endpoints = Endpoints.read(self.state_dir / "endpoints.json")
 
     async def add_host(self) -> None:
         """Start another host instance under its own supervisor, without waiting for it."""
@@ -182,11 +216,13 @@ class Stack:
             *("--settings", str(self.endpoints.settings_file)),
         )
 
-    async def _child(self, *arguments: str) -> None:
+    async def _child(self, *arguments: str) -> Child:
         name = arguments[0]
         earlier = sum(child.name == name for child in self._children)
         log = self.directory / (f"{name}-{earlier + 1}.log" if earlier else f"{name}.log")
-        self._children.append(await Child.start(name, list(arguments), log))
+        child = await Child.start(name, list(arguments), log, self._folder)
+        self._children.append(child)
+        return child
 
     async def _until(self, condition: Callable[[], bool], what: str) -> None:
         try:
@@ -205,7 +241,8 @@ class Stack:
         for child in reversed(self._children):
             await child.stop()
         self._children.clear()
-        family |= processes_naming(self.state_dir)
+        if not self._settings.keep:  # a person may look at the files of the default directory
+            family |= processes_naming(self.state_dir)
         _, alive = await asyncio.to_thread(psutil.wait_procs, list(family), 5)
         for process in alive:
             with contextlib.suppress(psutil.NoSuchProcess):
@@ -213,6 +250,14 @@ class Stack:
         if alive:
             names = ", ".join(f"{process.pid} ({process.name()})" for process in alive)
             raise StackError(f"processes were left running and have been killed: {names}")
+
+
+def _refuse_data(directory: Path) -> None:
+    if any((directory / "data").glob("*")):
+        raise UsageError(
+            f"--keep uses {directory}, which has the data of another stack; delete it with "
+            "`python -m local down --wipe`, or run without --keep"
+        )
 
 
 def processes_naming(directory: Path) -> set[psutil.Process]:
