@@ -11,6 +11,7 @@ from processing.poison.index.entry import IndexEntry
 from processing.poison.index.index import PoisonIndex
 from processing.poison.message import PoisonMessage
 from processing.poison.queue import Hold, PoisonReader, Received
+from processing.redrive.window import WINDOW, Window
 
 logger = logging.getLogger(__name__)
 
@@ -28,13 +29,17 @@ class IndexedReader:
     Args:
         reader: reads the queue.
         index: the queue's index; None: there is none.
+        most: greatest number of messages that are held with their bodies.
 
     Attributes:
+        window: the number of messages to hold.
         removed: names of the removed messages that the index may still have.
         lost: names of the messages that could not be removed, because their hold had expired.
     """
 
-    def __init__(self, reader: PoisonReader, index: PoisonIndex | None) -> None:
+    def __init__(
+        self, reader: PoisonReader, index: PoisonIndex | None, *, most: int = WINDOW
+    ) -> None:
         self._reader = reader
         self._index = index
         self.removed: set[str] = set()
@@ -43,7 +48,10 @@ class IndexedReader:
         self.hold_seconds = reader.hold_seconds
         self.receive = reader.receive
         self.count = reader.count
-        self.renew = reader.renew
+        self.window = Window(most, reader.hold_seconds)
+        # Both take as long as a renewal, and no message is received without a removal or a renewal.
+        self.renew = self.window.measured(reader.renew)
+        self._remove = self.window.measured(reader.remove)
         self.lost: set[str] = set()
 
     @property
@@ -92,7 +100,7 @@ class IndexedReader:
 
     async def remove(self, held: Hold) -> bool:
         """See `PoisonReader.remove`."""
-        if removed := await self._reader.remove(held):
+        if removed := await self._remove(held):
             await self._note_removal(held.name)
         else:
             self.lost.add(held.name)

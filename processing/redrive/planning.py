@@ -115,11 +115,12 @@ async def take_named(
     """
     places: Counter[Place] = Counter()
     first: list[IndexEntry] = []
+    most = replaying.run.reader.window.most
     async for entries in selected_pages(index, selection):
         places.update((each.source, each.message.key) for each in entries)
-        if places.total() <= replaying.window:
+        if places.total() <= most:
             first += entries
-    if places.total() > replaying.window:
+    if places.total() > most:
         return places
     whole = [each for each in first if each.is_whole]
     _, refused = await replaying.take(whole)

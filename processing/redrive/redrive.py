@@ -31,12 +31,13 @@ from processing.redrive.planning import (
     someone_redrives_all,
     take_named,
 )
-from processing.redrive.replaying import WINDOW, Replaying
+from processing.redrive.replaying import Replaying
 from processing.redrive.run_store import MemoryRunStore, RunningRedrive
 from processing.redrive.runs import RedriveRuns, Run
 from processing.redrive.selection import Place, Plan, Selection
 from processing.redrive.summary import RedriveCounts, RedriveFailure, RedriveSummary
 from processing.redrive.trust import Compare, trusted_state
+from processing.redrive.window import WINDOW
 
 
 class Redrive:
@@ -94,12 +95,11 @@ class Redrive:
         self._index = index
         self._compare = compare
         self._runs = runs
-        self._window = window
         self._counts: RedriveCounts | None = None
         self._parking = parking
         self._most_keys = most_keys
         self._run = RedriveRun(
-            reader=IndexedReader(reader, index),
+            reader=IndexedReader(reader, index, most=window),
             poison=poison,
             store=parking.store,
             claims=parking.claims,
@@ -203,8 +203,11 @@ class Redrive:
         """Replay everything, window by window if the index has all messages."""
         state = await self._trusted()
         index = None if state is None else self._index
-        replaying = Replaying(self._run, held, counts, self._most_keys, self._window, index=index)
-        most = None if state is None else self._window
+        replaying = Replaying(self._run, held, counts, self._most_keys, index=index)
+        window = self._run.reader.window
+        most: int | None = None
+        if state is not None:
+            most = window.most if state.total <= window.most else window.size
         more = await held.collect(lambda _message: True, most)
         if self._run.stopped:
             counts.total = len(held.received) if state is None else state.entries
@@ -246,7 +249,7 @@ class Redrive:
         self, selection: Selection, held: HeldMessages, counts: RedriveCounts
     ) -> None:
         """Replay a key or an event, found by the index or by receiving the whole queue."""
-        replaying = Replaying(self._run, held, counts, self._most_keys, self._window, named=True)
+        replaying = Replaying(self._run, held, counts, self._most_keys, named=True)
         places: Counter[Place] | None = None
         if (index := await self._whole_index()) is not None:
             places = await take_named(index, selection, replaying, self._runs)
@@ -296,8 +299,9 @@ class Redrive:
         return None if state is None or state.of_others else self._index
 
     async def _trusted(self) -> IndexState | None:
+        few = self._run.reader.window.most
         return await trusted_state(
-            *(self._index, self._reader, self._compare, self._run.stopping), few=self._window
+            *(self._index, self._reader, self._compare, self._run.stopping), few=few
         )
 
     def _holding(self) -> HeldMessages:

@@ -26,9 +26,6 @@ from processing.redrive.summary import RedriveCounts
 
 logger = logging.getLogger(__name__)
 
-WINDOW = 512
-"""Greatest number of messages that a redrive of all holds with their bodies."""
-
 type Units = dict[Place, list[Received]]
 
 
@@ -41,7 +38,6 @@ class Replaying:
         held: the held messages.
         counts: the counts.
         most_keys: most keys that are replayed at the same time.
-        window: greatest number of messages that are held with their bodies.
         named: whether the operator names a key or an event.
         index: names the messages that are not held; None: there are no others.
         more: whether the queue may have messages that are not received yet.
@@ -56,7 +52,6 @@ class Replaying:
     held: HeldMessages
     counts: RedriveCounts
     most_keys: int
-    window: int = WINDOW
     named: bool = False
     index: PoisonIndex | None = None
     more: bool = False
@@ -196,7 +191,7 @@ class Replaying:
             return
         postponed, self.postponed, self._again = self.postponed, set(), True
         await self.held.return_postponed()
-        more = await self.held.collect(lambda _message: True, self.window)
+        more = await self.held.collect(lambda _message: True, self.run.reader.window.size)
         await self._replay_windows((), more=more)
         self.more = False
         await self.replay({place: [] for place in postponed}, whole=True)
@@ -213,7 +208,7 @@ class Replaying:
             if not more or self.run.stopped:
                 return
             # An awaited message may be anywhere in the queue.
-            most = None if self.waiting else self.window
+            most = None if self.waiting else self.run.reader.window.size
             more = await self.held.collect(lambda _message: True, most)
 
     async def replay_unseen(self) -> None:
