@@ -2,120 +2,96 @@
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import contextlib
 import logging
 import sys
-from pathlib import Path
 
+from local.functions_host.changes import changes
+from local.functions_host.errors import HostError
 from local.functions_host.logs import configure_logging
-from local.functions_host.options import add_balancing, add_extension, add_grace
+from local.functions_host.options import HostOptions
 from local.lifeline import LifelineError, stop_requested
 from local.services import Service, StartError, Supervisor
 from local.site import SiteState
-from local.state_directory import DEFAULT_STATE_DIR, StateDirectory
 
 _log = logging.getLogger("Host.Supervisor")
 _POLL_SECONDS = 0.1
-_SETTINGS = "local.settings.json"
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options of `python -m local host`."""
-    parser.add_argument(
-        "--instances", type=_count, default=1, metavar="N", help="host processes (default: 1)"
-    )
-    parser.add_argument(
-        "--app",
-        type=Path,
-        default=Path(),
-        help="folder with function_app.py (default: current folder)",
-    )
-    parser.add_argument(
-        "--state-dir",
-        type=Path,
-        default=DEFAULT_STATE_DIR,
-        help=f"the stack's folder with the site's state (default: {DEFAULT_STATE_DIR})",
-    )
-    parser.add_argument(
-        "--settings", type=Path, help="a local.settings.json (default: the stack's file)"
-    )
-    parser.add_argument(
-        "--port",
-        type=int,
-        default=7071,
-        help="HTTP port of the first instance; each other instance adds 1 (default: 7071; 0: any "
-        "free ports)",
-    )
-    parser.add_argument(
-        "--lifeline", action="store_true", help="stop when standard input is closed"
-    )
-    parser.add_argument("--verbose", action="store_true", help="log every batch")
-    add_grace(parser)
-    add_balancing(parser)
-    add_extension(parser)
-
-
-def run(args: argparse.Namespace) -> int:
+def run(options: HostOptions) -> int:
     """Run the instances until a signal or the end of the lifeline; return the exit code."""
-    configure_logging("", verbose=args.verbose)
+    configure_logging("", verbose=options.verbose)
     try:
-        return asyncio.run(_run(args))
-    except LifelineError as error:
+        return asyncio.run(_run(options))
+    except (HostError, LifelineError) as error:
         _log.error("%s", error)
         return 1
 
 
-async def _run(args: argparse.Namespace) -> int:
-    async with stop_requested(lifeline=args.lifeline) as stop:
-        return await Instances(args).run(stop)
+async def _run(options: HostOptions) -> int:
+    async with stop_requested(lifeline=options.lifeline) as stop:
+        return await Instances(options).run(stop)
 
 
 class Instances:
     """The host instances of one site, which run while the site's state is Running."""
 
-    def __init__(self, args: argparse.Namespace) -> None:
-        self._args = args
-        self._state_dir: Path = args.state_dir.absolute()
+    def __init__(self, options: HostOptions) -> None:
+        self._options = options
+        self._state_dir = options.state_dir.absolute()
         self._site = SiteState(self._state_dir)
-        self._supervisor = Supervisor(
-            [self._service(index) for index in range(args.instances)],
-            self._state_dir / "logs",
-            on_give_up=self._fail,
-            start_seconds=None,
-            # An instance waits `grace` seconds for its functions and needs up to 2 s more to end.
-            stop_seconds=args.grace + 2,
-        )
+        self._supervisor = self._new_supervisor()
         self._starting: asyncio.Task[None] | None = None
         self._running: bool | None = None  # unknown before the site's state was read
         self._failed = asyncio.Event()
         self._problem = ""
+        self._changed: list[str] = []
 
     async def run(self, stop: asyncio.Event) -> int:
         """Run until `stop` is set or an instance fails for good; return the exit code."""
-        if hint := self._no_stack():
+        if hint := self._options.no_stack_hint():
             _log.warning("%s", hint)
+        watching = asyncio.create_task(self._watch()) if self._options.reload else None
         try:
-            while not stop.is_set() and not self._failed.is_set():
+            while not stop.is_set() and (watching is not None or not self._failed.is_set()):
+                if watching is not None and watching.done():
+                    watching.result()
+                if self._changed:
+                    await self._reload()
                 await self._follow_site()
                 if self._starting is not None and self._starting.done():
                     self._starting.result()
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(stop.wait(), _POLL_SECONDS)
         finally:
+            if watching is not None:
+                watching.cancel()
             await self._stop_all()
         return 1 if self._failed.is_set() else 0
 
-    def _no_stack(self) -> str:
-        """Return a hint to start the stack; "" when the stack is up or --settings is given."""
-        if self._args.settings is not None or StateDirectory(self._state_dir).is_locked():
-            return ""
-        option = "" if self._is_default() else f" --state-dir {self._args.state_dir}"
-        return f"no local stack is up; start one with `python -m local up{option}`"
+    def _new_supervisor(self) -> Supervisor:
+        return Supervisor(
+            [self._service(index) for index in range(self._options.instances)],
+            self._state_dir / "logs",
+            on_give_up=self._fail,
+            start_seconds=None,
+            # An instance waits `grace` seconds for its functions and needs up to 2 s more to end.
+            stop_seconds=self._options.grace + 2,
+        )
 
-    def _is_default(self) -> bool:
-        return self._state_dir == DEFAULT_STATE_DIR.absolute()
+    async def _watch(self) -> None:
+        async for files in changes(self._options.app.absolute()):
+            self._changed += files
+
+    async def _reload(self) -> None:
+        """Stop the instances; the loop of `run` starts them again with the changed app."""
+        files, self._changed = self._changed, []
+        _log.info("%s changed; the instances start again", ", ".join(files))
+        await self._stop_all()
+        self._failed.clear()
+        # A new supervisor, because a load error after an earlier start would be retried endlessly.
+        self._supervisor = self._new_supervisor()
 
     async def _follow_site(self) -> None:
         try:
@@ -143,6 +119,8 @@ class Instances:
 
     def _fail(self) -> None:
         self._failed.set()
+        if self._options.reload:
+            _log.info("the instances start again after the next change of the app's files")
 
     async def _stop_all(self) -> None:
         self._running = False
@@ -163,31 +141,18 @@ class Instances:
         )
 
     def _command(self, index: int) -> list[str]:
-        args = self._args
-        command = [sys.executable, "-m", "local.functions_host", "--app", str(args.app.absolute())]
-        if settings := self._settings():
+        options = self._options
+        command = [sys.executable, "-m", "local.functions_host"]
+        command += ["--app", str(options.app.absolute())]
+        if settings := options.settings_file():
             command += ["--settings", str(settings)]
         command += ["--hosts", str(self._state_dir / "hosts"), "--index", str(index)]
-        command += ["--port", str(args.port + index if args.port else 0)]
-        command += ["--grace", str(args.grace), "--lease", str(args.lease)]
-        command += ["--balance-interval", str(args.balance_interval)]
-        command += ["--event-hubs-extension", args.event_hubs_extension]
-        if args.instances > 1:
+        command += ["--port", str(options.port + index if options.port else 0)]
+        command += ["--grace", str(options.grace), "--lease", str(options.balancing.lease_seconds)]
+        command += ["--balance-interval", str(options.balancing.interval_seconds)]
+        command += ["--event-hubs-extension", options.event_hubs_extension]
+        if options.instances > 1:
             command += ["--label", f"[{index}]"]
-        if args.verbose:
+        if options.verbose:
             command.append("--verbose")
         return command
-
-    def _settings(self) -> Path | None:
-        """Return the given settings file, else the stack's, else the app's; None without a file."""
-        if self._args.settings is not None:
-            return Path(self._args.settings).absolute()
-        folder = Path.cwd() if self._is_default() else self._state_dir
-        candidates = (folder / _SETTINGS, self._args.app.absolute() / _SETTINGS)
-        return next((path for path in candidates if path.is_file()), None)
-
-
-def _count(text: str) -> int:
-    if not text.isdigit() or not 1 <= int(text) <= 64:
-        raise argparse.ArgumentTypeError(f"--instances takes 1 to 64, not {text!r}")
-    return int(text)

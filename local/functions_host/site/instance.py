@@ -54,6 +54,7 @@ class InstanceOptions:
         grace: seconds that running functions get to end when the host stops.
         event_hubs_extension: the version of the Event Hubs extension whose form events have.
         lifeline: stop when standard input is closed.
+        time_limits: whether a function that exceeds functionTimeout ends the host.
     """
 
     app: Path
@@ -65,6 +66,7 @@ class InstanceOptions:
     balancing: Balancing = field(default_factory=Balancing)
     event_hubs_extension: Extension = DEFAULT_EXTENSION
     lifeline: bool = False
+    time_limits: bool = True
 
 
 class Instance:
@@ -109,7 +111,7 @@ class Instance:
         worker = Worker(self._app)
         functions = await worker.load()
         check_supported(functions)
-        timeout = host_json.function_timeout
+        timeout = host_json.function_timeout if self._options.time_limits else None
         disabled = frozenset(f.name for f in functions if settings.is_disabled(f.name))
         active = [function for function in functions if function.name not in disabled]
         outputs = _outputs(functions, worker, settings, host_json)
@@ -157,7 +159,7 @@ class Instance:
             if not self._stop.is_set():
                 await host.start()
                 _log.info("Host started (%s)", base_url)
-            await self._stop.wait()
+            await self._until_stopped(host)
             running = await host.stop(self._options.grace)
             if outputs is not None:
                 await outputs.close()
@@ -172,6 +174,10 @@ class Instance:
         finally:
             if announcement is not None:
                 announcement.unlink(missing_ok=True)
+
+    async def _until_stopped(self, host: Host) -> None:
+        """Wait for the request to stop; subclasses may control the host's listeners until then."""
+        await self._stop.wait()
 
     def _watch_signals(self) -> None:
         loop = asyncio.get_running_loop()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import logging
 from dataclasses import dataclass, field
@@ -12,7 +11,9 @@ from typing import Any, cast
 import pytest
 
 from local.functions_host.host import Host
-from local.functions_host.instances import Instances, add_arguments
+from local.functions_host.instances import Instances
+from local.functions_host.options import HostOptions
+from local.functions_host.triggers.event_hubs.balancing import Balancing
 from local.functions_host.worker.execution import Executor
 from local.functions_host.worker.functions import Function
 
@@ -79,7 +80,7 @@ async def test_an_unreadable_site_state_is_logged_once(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The error is logged again after the state was readable in between."""
-    instances = Instances(argparse.Namespace(state_dir=tmp_path, instances=0, grace=1))
+    instances = Instances(HostOptions(state_dir=tmp_path, instances=0, grace=1))
     site = tmp_path / "site.json"
     with caplog.at_level(logging.ERROR):
         for text in ("{", "{", '{"state": "Running"}', "{"):
@@ -89,10 +90,10 @@ async def test_an_unreadable_site_state_is_logged_once(
 
 
 def test_instances_get_the_options_of_the_command(tmp_path: Path) -> None:
-    parser = argparse.ArgumentParser()
-    add_arguments(parser)
-    options = ["--event-hubs-extension", "6.5.2", "--lease", "4.0"]
-    args = parser.parse_args([*options, "--state-dir", str(tmp_path)])
-    command = " ".join(Instances(args)._command(0))
+    options = HostOptions(
+        state_dir=tmp_path, event_hubs_extension="6.5.2", balancing=Balancing(2.0, 4.0)
+    )
+    command = " ".join(Instances(options)._command(0))
     assert "--event-hubs-extension 6.5.2" in command
     assert "--lease 4.0" in command
+    assert "--balance-interval 2.0" in command

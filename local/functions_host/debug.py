@@ -1,0 +1,165 @@
+"""`host --debug`: one host instance in this process, with the terminal and without time limits."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+
+from breaker.configuration.errors import ConfigurationError
+from local.functions_host.changes import changes
+from local.functions_host.debugger import DEBUG_VARIABLE, install_breakpoint, listen
+from local.functions_host.errors import AppLoadError, HostError
+from local.functions_host.host import Host
+from local.functions_host.logs import configure_logging
+from local.functions_host.options import HostOptions
+from local.functions_host.site.instance import Instance, InstanceOptions
+from local.site import SiteState
+from local.state_directory import StateDirectory
+
+_log = logging.getLogger("Host.Debugger")
+_POLL_SECONDS = 0.1
+
+
+@dataclass(frozen=True)
+class _Beginning:
+    """The folder and the environment in which this process began, for its next start."""
+
+    folder: Path
+    environment: Mapping[str, str]
+
+    def again(self) -> NoReturn:
+        """Replace this process by a new one with the same command, id and terminal."""
+        sys.stdout.flush()
+        os.chdir(self.folder)
+        os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], self.environment)  # noqa: S606 - the same command again
+
+
+def run(options: HostOptions, port: int | None) -> NoReturn:
+    """Run the host until a signal; end the process, because a stopped function may still run.
+
+    Args:
+        options: the options of the host.
+        port: loopback port for an editor's debugger, 0 for any free port; None: no port.
+    """
+    configure_logging("", verbose=options.verbose)
+    beginning = _Beginning(Path.cwd(), dict(os.environ))
+    os.environ[DEBUG_VARIABLE] = "1"
+    if hint := options.no_stack_hint():
+        _log.warning("%s", hint)
+    if others := StateDirectory(options.state_dir.absolute()).live_hosts():
+        _log.warning(
+            "other hosts run on this stack (process ids %s); they take over partitions while this "
+            "host stops at a breakpoint: end them first",
+            ", ".join(map(str, others)),
+        )
+    try:
+        if port is not None:
+            listen(port)
+        install_breakpoint()
+        code = asyncio.run(_run(options))
+    except (HostError, ConfigurationError) as error:
+        _log.error("%s", error)
+        code = 1
+    if code is None:
+        beginning.again()
+    sys.stdout.flush()
+    os._exit(code)
+
+
+async def _run(options: HostOptions) -> int | None:
+    """Return the exit code; None: start again."""
+    watching = None
+    if options.reload:
+        watching = asyncio.create_task(_first_change(options.app.absolute()))
+        await asyncio.sleep(0)  # begin to watch before the app is loaded
+        if watching.done():
+            watching.result()
+    instance = DebuggedInstance(options, watching)
+    try:
+        code = await instance.run()
+    except AppLoadError as error:
+        _log.error("%s\n%s", error, error.details.rstrip())
+        if watching is None:
+            return 1
+        _log.info("the host starts again after the next change of the app's files")
+        await watching
+        return None
+    return None if instance.reloads else code
+
+
+async def _first_change(app: Path) -> list[str]:
+    async with contextlib.aclosing(changes(app)) as found:
+        return await anext(found)
+
+
+class DebuggedInstance(Instance):
+    """A host instance that follows the site's state, and stops after a change of the app.
+
+    Args:
+        options: the options of the host.
+        change: the task that ends at the first change of the app's files; None: changes are not
+            watched.
+
+    Attributes:
+        reloads: whether the instance stopped because of a change.
+    """
+
+    def __init__(self, options: HostOptions, change: asyncio.Task[list[str]] | None) -> None:
+        super().__init__(
+            InstanceOptions(
+                app=options.app,
+                settings=options.settings_file(),
+                hosts=options.state_dir.absolute() / "hosts",
+                port=options.port,
+                grace=options.grace,
+                balancing=options.balancing,
+                event_hubs_extension=options.event_hubs_extension,
+                time_limits=False,
+            )
+        )
+        self._site = SiteState(options.state_dir.absolute())
+        self._change = change
+        self.reloads = False
+
+    async def _until_stopped(self, host: Host) -> None:
+        tasks = [asyncio.create_task(self._follow_site(host))]
+        if self._change is not None:
+            tasks.append(asyncio.create_task(self._stop_after(self._change)))
+        try:
+            await super()._until_stopped(host)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
+
+    async def _stop_after(self, change: asyncio.Task[list[str]]) -> None:
+        files = await asyncio.shield(change)
+        _log.info("%s changed; the host starts again", ", ".join(files))
+        self.reloads = True
+        os.kill(os.getpid(), signal.SIGTERM)  # the app's own handler of SIGTERM runs, too
+
+    async def _follow_site(self, host: Host) -> None:
+        """Start no work while the site is stopped; the process stays, with its debugger."""
+        problem = ""
+        while True:
+            try:
+                state = self._site.read()
+                problem = ""
+            except ValueError as error:
+                if str(error) != problem:
+                    _log.error("%s", error)
+                problem, state = str(error), "Running"
+            if state != "Running" and not host.draining:
+                _log.info("the site is stopped; this host starts no work until it is started")
+                await host.drain()
+            elif state == "Running" and host.draining:
+                await host.resume()
+            await asyncio.sleep(_POLL_SECONDS)

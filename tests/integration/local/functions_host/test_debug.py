@@ -1,0 +1,163 @@
+"""`host --debug` on a real terminal: breakpoint(), the end of debugging, and --reload."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import socket
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+import httpx
+import pytest
+
+from local.site import SiteState
+from tests.support.local.functions_host import clean_environment
+from tests.support.local.terminal import Terminal, terminal
+
+_PROMPT = "(breakwater) "
+_APP = """
+import os, time
+import azure.functions as func
+app = func.FunctionApp()
+@app.route()
+async def coroutine(req: func.HttpRequest) -> str:
+    text = "not changed"
+    breakpoint()
+    return text
+@app.route()
+def plain(req: func.HttpRequest) -> str:
+    time.sleep(0.3)
+    text = "not changed"
+    breakpoint()
+    return text
+@app.route()
+def pid(req: func.HttpRequest) -> str:
+    return f"{os.getpid()} {os.environ['BREAKWATER_DEBUG']}"
+"""
+
+
+class Debugged:
+    """A debugged host on a terminal."""
+
+    def __init__(self, directory: Path, on: Terminal) -> None:
+        self.app = directory / "app"
+        self.state = directory / "state"
+        self.terminal = on
+        self._requests = ThreadPoolExecutor()
+
+    def wait_started(self) -> None:
+        self.terminal.wait_for("Host started")
+
+    def call(self, function: str) -> Future[httpx.Response]:
+        return self._requests.submit(self.get, function)
+
+    def get(self, function: str) -> httpx.Response:
+        file = next((self.state / "hosts").glob("*.json"))
+        port = json.loads(file.read_text())["port"]
+        return httpx.get(f"http://127.0.0.1:{port}/api/{function}", timeout=60)
+
+
+@contextlib.contextmanager
+def debugged(directory: Path, *arguments: str) -> Iterator[Debugged]:
+    app, state = directory / "app", directory / "state"
+    app.mkdir()
+    state.mkdir()
+    (app / "function_app.py").write_text(_APP)
+    (app / "host.json").write_text('{"version": "2.0", "functionTimeout": "00:00:00.1"}')
+    command = ("local", "host", "--debug", "--app", app, "--port", "0", "--state-dir", state)
+    with terminal(*command, *arguments, environment=clean_environment()) as on:
+        yield Debugged(directory, on)
+
+
+def test_breakpoint_opens_the_debugger_on_the_terminal(tmp_path: Path) -> None:
+    """The function waits at the prompt without a time limit, and Ctrl-C there stops the host."""
+    with debugged(tmp_path) as host:
+        host.wait_started()
+        for function in ("coroutine", "plain"):
+            answer = host.call(function)
+            assert "-> breakpoint()" in host.terminal.wait_for(_PROMPT)
+            host.terminal.type("text = 'changed at the prompt'")
+            host.terminal.wait_for(_PROMPT)
+            host.terminal.type("continue")
+            assert answer.result().text == "changed at the prompt"
+        assert host.get("pid").text == f"{host.terminal.process.pid} 1"
+        answer = host.call("coroutine")
+        host.terminal.wait_for(_PROMPT)
+        host.terminal.press_ctrl_c()
+        assert answer.result().status_code == 500
+        assert host.terminal.wait() == 0
+    output = host.terminal.output
+    assert "The host stops. Its unfinished events are delivered again." in output
+    assert "Host stopped" in output
+    assert "Timeout value" not in output
+    assert list((host.state / "hosts").iterdir()) == []
+
+
+@pytest.mark.long
+def test_ctrl_c_without_a_breakpoint_stops_the_host(tmp_path: Path) -> None:
+    """Also after a session of the debugger, which must not keep the signal for itself."""
+    with debugged(tmp_path) as host:
+        host.wait_started()
+        answer = host.call("coroutine")
+        host.terminal.wait_for(_PROMPT)
+        host.terminal.type("continue")
+        assert answer.result().status_code == 200
+        host.terminal.press_ctrl_c()
+        assert host.terminal.wait() == 0
+    assert "received SIGINT; the host stops" in host.terminal.output
+    assert "Traceback" not in host.terminal.output
+
+
+@pytest.mark.long
+def test_debugged_host_starts_again_in_its_process_after_a_change(tmp_path: Path) -> None:
+    """An app that does not load waits for the next change; process and terminal stay."""
+    with debugged(tmp_path, "--reload") as host:
+        host.wait_started()
+        code = host.app / "function_app.py"
+        code.write_text("def broken(:\n")
+        host.terminal.wait_for("function_app.py changed; the host starts again")
+        host.terminal.wait_for("the host starts again after the next change")
+        code.write_text(_APP.replace("not changed", "a second version"))
+        host.wait_started()
+        assert host.get("pid").text == f"{host.terminal.process.pid} 1"
+        answer = host.call("coroutine")
+        host.terminal.wait_for(_PROMPT)
+        host.terminal.type("print(text)")
+        host.terminal.wait_for("a second version")
+        host.terminal.type("q")
+        assert answer.result().status_code == 500
+        assert host.terminal.wait() == 0
+
+
+@pytest.mark.long
+def test_debugged_host_starts_no_work_while_the_site_is_stopped(tmp_path: Path) -> None:
+    with debugged(tmp_path) as host:
+        host.wait_started()
+        site = SiteState(host.state)
+        site.write("Stopped")
+        host.terminal.wait_for("the site is stopped; this host starts no work until it is started")
+        site.write("Running")
+        host.terminal.wait_for("Drain mode ended: listening again")
+        host.terminal.press_ctrl_c()
+        assert host.terminal.wait() == 0
+
+
+@pytest.mark.long
+def test_editor_can_attach_to_the_port_of_debugpy(tmp_path: Path) -> None:
+    """The Debug Adapter Protocol's first message is answered."""
+    with debugged(tmp_path, "--debugpy-port", "0") as host:
+        host.terminal.wait_for("Editors can attach to 127.0.0.1:")
+        port = int(host.terminal.wait_for(" (Debug Adapter Protocol)"))
+        host.wait_started()
+        body = json.dumps({"seq": 1, "type": "request", "command": "initialize", "arguments": {}})
+        with socket.create_connection(("127.0.0.1", port), timeout=60) as editor:
+            editor.sendall(f"Content-Length: {len(body)}\r\n\r\n{body}".encode())
+            received = b""
+            while b"supportsConfigurationDoneRequest" not in received:
+                more = editor.recv(65536)
+                assert more, received
+                received += more
+        host.terminal.press_ctrl_c()
+        assert host.terminal.wait() == 0
