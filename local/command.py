@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from breaker.configuration.command_line import json_option
 from local.functions_host.options import HostOptions, port_number, shared_options
 from local.functions_host.triggers.event_hubs.balancing import Balancing
 from local.functions_host.triggers.event_hubs.extension import Extension
@@ -25,15 +26,16 @@ _SETTINGS_NAME = "local.settings.json"
 _ARGUMENTS = "local.command.arguments"
 
 
-def _directory(path: Path) -> StateDirectory:
+def _directory(text: str | Path) -> Path:
+    path = Path(text).absolute()
     if path.exists() and not path.is_dir():
-        raise click.UsageError(f"--state-dir takes a directory, but {path} is not a directory")
-    return StateDirectory(path.absolute())
+        raise click.BadParameter(f"it takes a directory, but {path} is not a directory")
+    return path
 
 
 _state_dir = click.option(
     "--state-dir",
-    type=Path,
+    type=_directory,
     default=DEFAULT_STATE_DIR,
     show_default=True,
     metavar="DIR",
@@ -169,7 +171,7 @@ def up(
     from local.stack import up as stack_up  # noqa: PLC0415 - `down` and `stack` do not need it
     from local.stack.stack import StackOptions  # noqa: PLC0415
 
-    directory = _directory(state_dir)
+    directory = StateDirectory(state_dir)
     try:
         settings = parse_settings(changes)
     except SettingError as error:
@@ -211,7 +213,7 @@ def down(*, state_dir: Path) -> int:
     """Stop the stack."""
     from local.stack.down import take_down  # noqa: PLC0415 - see up
 
-    directory = _directory(state_dir)
+    directory = StateDirectory(state_dir)
     click.echo(asyncio.run(take_down(directory)))
     if hosts := directory.live_hosts():
         processes = ", ".join(map(str, hosts))
@@ -223,7 +225,7 @@ def down(*, state_dir: Path) -> int:
 
 @click.command()
 @_state_dir
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@json_option
 @click.option(
     "--services",
     is_flag=True,
@@ -234,7 +236,7 @@ def stack(*, state_dir: Path, as_json: bool, services: bool) -> int:
     from local.stack.status import read_status  # noqa: PLC0415 - see up
     from local.stack.table import print_partitions, print_services  # noqa: PLC0415
 
-    status = asyncio.run(read_status(_directory(state_dir), partitions=not services))
+    status = asyncio.run(read_status(StateDirectory(state_dir), partitions=not services))
     if as_json:
         click.echo(json.dumps(status, indent=2))
     elif not status["services"]:
@@ -336,7 +338,7 @@ def host(
         )
     options = HostOptions(
         app=app,
-        state_dir=_directory(state_dir).path,
+        state_dir=state_dir,
         settings=settings,
         instances=instances,
         port=port,

@@ -269,7 +269,9 @@ def _text(error: click.ClickException) -> str:
         return message
     if isinstance(error, click.NoSuchOption):
         options = (each for each in context.command.get_params(context) if each.opts)
-        names = (each.opts[-1] for each in options if isinstance(each, click.Option))
+        names = (
+            each.opts[-1] for each in options if isinstance(each, click.Option) and not each.hidden
+        )
         message += f"; options: {', '.join(names)}"
     if isinstance(error, click.MissingParameter) and isinstance(error.param, click.Option):
         message += f": {(error.param.help or '').removesuffix('.')}"

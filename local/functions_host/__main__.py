@@ -10,6 +10,7 @@ from pathlib import Path
 
 import click
 
+from breaker.configuration.command_line import run
 from breaker.configuration.errors import ConfigurationError
 from local.functions_host.errors import AppLoadError, HostError
 from local.functions_host.logs import configure_logging
@@ -72,11 +73,7 @@ def main(
 
 
 if __name__ == "__main__":
-    try:
-        code = main.main(prog_name="python -m local.functions_host", standalone_mode=False)
-    except click.ClickException as error:
-        error.show()
-        code = error.exit_code
+    code = run(main, prog="python -m local.functions_host")
     sys.stdout.flush()
     # sys.exit() would wait for functions that still run in threads; a stopped host does not wait.
     os._exit(code)

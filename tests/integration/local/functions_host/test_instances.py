@@ -139,6 +139,22 @@ def test_two_instances_are_restarted_and_follow_the_site(tmp_path: Path) -> None
         assert not list((pair.state / "hosts").iterdir())
 
 
+def test_changed_app_is_loaded_again(tmp_path: Path) -> None:
+    """A version that cannot be loaded waits for the next change."""
+    with supervised(tmp_path, "--reload") as running:
+        first = running.wait_for_instances(1)[0]["pid"]
+        app = tmp_path / "app" / "function_app.py"
+        app.write_text("def broken(:\n")
+        text = "the instances start again after the next change of the app's files"
+        wait_for(lambda: text in running.log.read_text(), running.log.read_text)
+        assert running.instances() == {}
+        app.write_text(_APP)
+        assert running.wait_for_instances(1)[0]["pid"] != first
+        assert "function_app.py changed; the instances start again" in running.log.read_text()
+        running.process.send_signal(signal.SIGTERM)
+        assert running.process.wait(60) == 0
+
+
 def test_the_end_of_the_lifeline_ends_everything(tmp_path: Path) -> None:
     with supervised(tmp_path, "--lifeline") as running:
         running.wait_for_instances(1)
