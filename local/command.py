@@ -95,10 +95,14 @@ def _ports[Function: Callable[..., Any]](function: Function) -> Function:
 @click.option(
     "--partitions",
     type=_partitions,
-    default="4",
-    show_default=True,
+    show_default="that of the kept hub, or 4",
     metavar="N",
     help="Number of the hub's partitions.",
+)
+@click.option(
+    "--wipe",
+    is_flag=True,
+    help="Delete the data of the run before: events, Redis, queues and keys.",
 )
 @click.option(
     "--set",
@@ -156,7 +160,8 @@ def up(
     state_dir: Path,
     foreground: bool,
     lifeline: bool,
-    partitions: int,
+    partitions: int | None,
+    wipe: bool,
     changes: Sequence[str],
     console: bool,
     redis_replica: bool,
@@ -194,6 +199,7 @@ def up(
             *("--workflow-retry-scale", str(workflow_retry_scale)),
             *("--stop-seconds", str(stop_seconds)),
         ),
+        wipe=wipe,
     )
     if ready_fd is None and not foreground:
         arguments = ("up", *context.meta[_ARGUMENTS])
@@ -209,12 +215,15 @@ def up(
 
 @click.command()
 @_state_dir
-def down(*, state_dir: Path) -> int:
+@click.option(
+    "--wipe", is_flag=True, help="Delete the data, with which the next `up` would continue."
+)
+def down(*, state_dir: Path, wipe: bool) -> int:
     """Stop the stack."""
     from local.stack.down import take_down  # noqa: PLC0415 - see up
 
     directory = StateDirectory(state_dir)
-    click.echo(asyncio.run(take_down(directory)))
+    click.echo(asyncio.run(take_down(directory, wipe=wipe)))
     if hosts := directory.live_hosts():
         processes = ", ".join(map(str, hosts))
         click.echo(
