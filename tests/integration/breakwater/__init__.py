@@ -1,0 +1,1 @@
+"""Tests of apps that use the public face, with real services."""
