@@ -38,8 +38,23 @@ class Application:
 
     The triggers of an instance share one event loop, and the objects belong to that loop.
 
+    Most apps use `breakwater.blueprint`, which declares the functions. An app that declares its own
+    trigger calls this object from it. The trigger must have cardinality many, data type BINARY and
+    unlimited retries, as `breakwater/functions.py` has them, or events can be lost.
+
     Args:
         settings: the app settings, usually `os.environ`.
+
+    Example:
+        >>> import os
+        >>> from typing import List
+        >>> import azure.functions as func
+        >>> from breakwater import Application
+        >>> from processing.event import EventBatch
+        >>> application = Application(os.environ)
+        >>> application.check()
+        >>> async def process_events(events: List[func.EventHubEvent]) -> None:
+        ...     await application.process(EventBatch.from_binding(events))
     """
 
     def __init__(self, settings: Mapping[str, str]) -> None:

@@ -50,6 +50,17 @@ class PoisonEventError(ProcessingError):
     """A handler's error for an event that can never succeed.
 
     The event goes to the poison queue without a retry.
+
+    Example:
+        >>> from breakwater import Event, PoisonEventError
+        >>> from breakwater.testing import event, run
+        >>> async def handle(event: Event) -> None:
+        ...     if "amount" not in event.json():
+        ...         raise PoisonEventError("no amount")
+        >>> bad = event({}, key="alice")
+        >>> outcome = run(handle, [bad])
+        >>> outcome.of(bad).state, outcome.of(bad).why
+        ('poisoned', 'processing.errors.PoisonEventError: no amount')
     """
 
 
@@ -67,6 +78,16 @@ class DependencyUnavailableError(ProcessingError):
         retry_after: pause until the next attempt, if known: seconds as a number or as text, an HTTP
             date (the value of a `Retry-After` header), or a timedelta. A value of 0 or below
             counts as None. A pause never lasts longer than the invocation's `hold_seconds`.
+
+    Example:
+        >>> from breakwater import DependencyUnavailableError, Event
+        >>> from breakwater.testing import event, run
+        >>> async def handle(event: Event) -> None:
+        ...     raise DependencyUnavailableError("the bank is closed", retry_after=30)
+        >>> first, second = event("1", key="alice"), event("2", key="alice")
+        >>> outcome = run(handle, [first, second])
+        >>> outcome.deferred == [first], outcome.parked == [second]
+        (True, True)
     """
 
     def __init__(

@@ -47,6 +47,16 @@ class Event:
         enqueued_ms: time at which the hub enqueued the event, milliseconds since 1970 (UTC).
         system_properties: the message's AMQP properties and annotations by their AMQP names, such
             as `content-type`, `correlation-id`, `message-id`, `iothub-connection-device-id`.
+
+    Example:
+        >>> from breakwater import Event
+        >>> from breakwater.testing import event, run
+        >>> async def handle(event: Event) -> None:
+        ...     print(event.key, event.json()["amount"], event.properties.get("source"))
+        >>> order = event({"amount": 3}, key="alice", properties={"source": "shop"})
+        >>> run(handle, [order]).handled == [order]
+        alice 3 shop
+        True
     """
 
     body: bytes

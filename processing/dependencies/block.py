@@ -148,6 +148,20 @@ def dependency(name: str) -> Block:
     Raises:
         FaultyHandlerError: the name is no text; the handler must be corrected, and its events are
             kept.
+
+    Example:
+        >>> from breakwater import Event, dependency
+        >>> from breakwater.testing import downstream_down, event, run
+        >>> async def handle(event: Event) -> None:
+        ...     async with dependency("bank"):
+        ...         print("charged", event.key)
+        >>> order = event({"amount": 3}, key="alice")
+        >>> run(handle, [order]).handled == [order]
+        charged alice
+        True
+        >>> with downstream_down("bank"):
+        ...     run(handle, [order]).deferred == [order]
+        True
     """
     if not isinstance(name, str):
         raise FaultyHandlerError(
