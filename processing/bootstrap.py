@@ -20,10 +20,12 @@ from breaker.stores.redis_url import check_url
 from processing import trigger
 from processing.batch import shutdown
 from processing.batch.time_budget import TimeBudget
+from processing.debugging import is_debugging, processing_settings
 from processing.errors import SettingsError
 from processing.event import EventBatch
+from processing.handlers.breakpoints import allow_breakpoints, refuse_breakpoints
 from processing.handlers.loading import find_handler
-from processing.settings import ConnectionSettings, ProcessingSettings
+from processing.settings import ConnectionSettings
 
 if TYPE_CHECKING:
     from processing.batch.result import BatchResult
@@ -72,7 +74,7 @@ class Application:
             HostJsonError: with the options of host.json the app would lose or repeat events.
         """
         connections = ConnectionSettings.from_mapping(self._settings)
-        processing = ProcessingSettings.from_mapping(self._settings)
+        processing = processing_settings(self._settings)
         breaking = BreakerSettings.from_mapping(self._settings)
         DependencySettings.from_mapping(self._settings, breaking)
         if not value_of(self._settings, "EVENT_HUB_CONSUMER_GROUP"):
@@ -135,6 +137,7 @@ class Application:
             parts.processor.stop()
             await shutdown.wait_idle(parts.processor)
             await parts.closing.aclose()
+            allow_breakpoints()
 
     async def _build(self) -> Parts:
         async with self._building:
@@ -143,6 +146,8 @@ class Application:
                 parts = await asyncio.to_thread(_load_parts)
                 self._parts = await parts.build(self._settings)
                 shutdown.stop_on_signals(self._parts.processor)
+                if not is_debugging(self._settings):
+                    refuse_breakpoints()
             return self._parts
 
 

@@ -22,6 +22,7 @@ from processing.batch.hub_ends import HubEnds
 from processing.circuit_wiring import CircuitWiring, instance_name
 from processing.crashes.loops import CrashLoops
 from processing.crashes.redis import RedisCrashStore
+from processing.debugging import processing_settings
 from processing.deferring.admission import MOST_REPLAYS
 from processing.deferring.heartbeat_redis import RedisHeartbeat
 from processing.handlers.loading import LoadedHandler, load_handler
@@ -99,7 +100,7 @@ class Wiring(CircuitWiring):
     @cached_property
     def processing(self) -> ProcessingSettings:
         """The settings of processing."""
-        return self._processing or ProcessingSettings.from_mapping(self._settings)
+        return self._processing or processing_settings(self._settings)
 
     def read(self) -> tuple[ConnectionSettings, ProcessingSettings, BreakerSettings]:
         """Read all settings, so that an error is raised before any connection is opened."""

@@ -13,7 +13,7 @@ from processing.deferring.parts import circuit_key, error_text
 from processing.dependencies.circuits import Circuits
 from processing.event import Event
 from processing.handlers.loading import LoadedHandler
-from processing.handlers.retry import RetryPolicy, Verdict
+from processing.handlers.retry import FailureKind, RetryPolicy, Verdict
 from processing.monitoring.reasons import Why
 from processing.monitoring.stall import Watch
 from processing.monitoring.telemetry import Telemetry
@@ -78,6 +78,8 @@ class LaneParts:
 
         def note_failed_attempt(event: Event, verdict: Verdict, error: Exception) -> None:
             watch.waits(event.source, event, Why.FAILING, error)
+            if verdict.kind is FailureKind.FAULTY:
+                handler.results.note(error)
             if not verdict.kind.counts:
                 return
             key, text = circuit_key(event.source, event.key), error_text(error)

@@ -60,8 +60,12 @@ def _stop_on(
     before = signal.getsignal(number)
 
     def handler(number: int, frame: FrameType | None) -> None:
-        with suppress(RuntimeError):  # the loop is closed; only the earlier handler is left
+        try:
             loop.call_soon_threadsafe(_close_when_idle, processor, before == signal.SIG_DFL)
+        except RuntimeError:  # the loop is closed; only the earlier handler is left
+            signal.signal(number, before)
+            if before == signal.SIG_DFL:
+                os.kill(os.getpid(), number)
         if callable(before):
             before(number, frame)
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from breaker.configuration.function_timeout import FunctionTimeout, read_function_timeout
+from processing.debugging import DEBUG_SECONDS, VARIABLE, is_debugging
 from processing.errors import SettingsError
 from processing.settings import ProcessingSettings
 
@@ -64,6 +65,8 @@ class TimeBudget:
             SettingsError: a setting does not fit into the budget; the message names both.
             HostJsonError: functionTimeout is not accepted, or host.json cannot be read.
         """
+        if is_debugging(settings):
+            return cls.of(FunctionTimeout(DEBUG_SECONDS, VARIABLE), 0)
         timeout = read_function_timeout(settings)
         check_fit(processing, timeout)
         return cls.of(timeout, processing.handler_timeout_seconds)

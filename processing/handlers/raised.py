@@ -37,6 +37,11 @@ def enter_invocation() -> None:
     _invocation.set(asyncio.current_task())
 
 
+def in_invocation() -> bool:
+    """Return whether the caller runs in an invocation, or in a task or thread of its handlers."""
+    return _invocation.get() is not None
+
+
 def as_exception(error: BaseException) -> Exception:
     """Return a handler's error as an `Exception` that a coroutine can raise.
 

@@ -13,10 +13,11 @@ from types import CoroutineType
 
 from processing.errors import FaultyHandlerError
 from processing.handlers.forgotten import CREATED, close_unstarted, forgotten
-from processing.handlers.raised import type_name
+from processing.handlers.raised import describe, type_name
 
 logger = logging.getLogger(__name__)
 
+ENDED_DEBUGGER = "called a debugger, which needs a terminal: use breakpoint() and a debug host"
 PROBLEM_SECONDS = 900.0
 """Time for which health shows a faulty result; longer than the default pause of a kept event."""
 
@@ -100,6 +101,16 @@ class Results:
                 raise
             await asyncio.wait({asyncio.wrap_future(future)})
             return future.result()
+
+    def note(self, error: Exception) -> None:
+        """Note an error that shows that the handler is at fault; it becomes the problem."""
+        text = describe(error) if isinstance(error, FaultyHandlerError) else ENDED_DEBUGGER
+        if not text.startswith(f"handler {self._name} "):
+            text = f"handler {self._name} {text}"
+        if text != self._problem:
+            self._faulty()
+        self._problem = text
+        self._problem_at = self._clock()
 
     def _fault(self, what: str) -> FaultyHandlerError:
         self._problem = f"handler {self._name} returned {what}"

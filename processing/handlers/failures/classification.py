@@ -45,6 +45,8 @@ _STRONGEST_FIRST = (
 )
 # A MemoryError does not show whose memory was used up: another event's, or this event's. In the app
 # it ends the process (`processing.crashes.memory_errors`); in a redrive the event is kept.
+_ENDED_DEBUGGER = "bdb.BdbQuit"
+"""A debugger without a terminal, or one that was left; nothing is wrong with the event."""
 _OURS = (StorageUnavailableError, StoreUnavailableError, MemoryError)
 
 
@@ -143,6 +145,8 @@ class Classifier:
         if isinstance(error, _OURS):
             return Verdict(FailureKind.DEPENDENCY)
         names = class_names(error)
+        if _ENDED_DEBUGGER in names:
+            return Verdict(FailureKind.FAULTY)
         if _is_one_of(error, names, self._poison_errors):
             return Verdict(FailureKind.POISON)
         if _is_one_of(error, names, self._dependency_errors):
