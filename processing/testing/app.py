@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 from collections.abc import Iterable, Mapping
 from types import TracebackType
 from typing import Self
@@ -10,12 +11,13 @@ from typing import Self
 from breaker import CircuitBreaker
 from processing.batch.outcome import BATCH_ERRORS
 from processing.event import Event
+from processing.handlers.loading import LoadedHandler, find_handler
 from processing.identity import Source
 from processing.settings import ProcessingSettings
 from processing.testing.arguments import as_app_settings, checked
 from processing.testing.clock import TestClock
 from processing.testing.hub import MemoryHub
-from processing.testing.instance import Instance, breaker_settings
+from processing.testing.instance import Instance, breaker_settings, start_handler
 from processing.testing.outcome import Outcome
 from processing.testing.reckoning import Before, outcome_since
 from processing.testing.record import Record
@@ -32,6 +34,16 @@ class AsyncTestApp:
 
     Use it as an async context manager. While no call of the handler runs, pauses take no time.
     Time limits that the test itself sets on the loop, such as `asyncio.timeout`, see the time jump.
+
+    >>> from breakwater.testing import event
+    >>> async def test_redelivery():
+    ...     async with AsyncTestApp(print) as app:
+    ...         once = event()
+    ...         first, second = await app.run([once]), await app.run([once])
+    ...         return first.handled == second.skipped == [once]
+    >>> asyncio.run(test_redelivery())  # doctest: +ELLIPSIS
+    Event(...)
+    True
 
     Args:
         handler: a function or an object that can be called with an event, a class of such objects,
@@ -98,7 +110,8 @@ class AsyncTestApp:
             seconds: time on the test clock for which the app at least runs. In this time a batch
                 that failed is delivered again every 5 seconds, and deferred keys are replayed.
             crash_after: the event after whose handling the process is killed, before it has stored
-                that it handled the event. A new process gets the unfinished batches again.
+                that it handled the event. A new process, of a class with a new object, gets the
+                unfinished batches again.
 
         Raises:
             TypeError: one of the events is no event.
@@ -228,33 +241,44 @@ class AsyncTestApp:
             raise RuntimeError(f"no crash: the handler has not finished event {event}")
         self._record.crashed.clear()
 
-    async def _start(self) -> Instance:
+    async def _start(self, loaded: LoadedHandler | None = None) -> Instance:
+        """Open an instance, with a new handler unless one is given."""
         assert self._stores is not None  # noqa: S101 - the app is entered
         assert self._clock is not None  # noqa: S101
         self._changing = True
         try:
-            return await Instance.open(
-                self._handler,
-                self._settings,
-                stores=self._stores,
-                clock=self._clock,
-                record=self._record,
-            )
+            handler = loaded or await start_handler(self._handler, self._settings, self._record)
+            try:
+                return await Instance.open(
+                    handler, self._settings, stores=self._stores, clock=self._clock
+                )
+            except BaseException:
+                await handler.aclose()
+                raise
         finally:
             self._changing = False
 
-    async def _stop(self) -> None:
+    async def _stop(self, *, keep_handler: bool = False) -> LoadedHandler | None:
+        """Close the instance; return its handler if it is kept open."""
         instance, self._instance = self._instance, None
-        if instance is not None:
-            self._changing = True
-            try:
-                await instance.aclose()
-            finally:
-                self._changing = False
+        if instance is None:
+            return None
+        self._changing = True  # a handler may need time to close
+        try:
+            await instance.aclose()
+        finally:
+            if not keep_handler:
+                await instance.handler.aclose()
+            self._changing = False
+        return instance.handler if keep_handler else None
 
     async def _restart(self) -> Instance:
-        await self._stop()
-        self._instance = await self._start()
+        """Open another instance after a crash: of a class, with a new object."""
+        named = isinstance(self._handler, str)
+        found = find_handler(str(self._handler)) if named else self._handler
+        # A test's own object is the same in both processes, because nobody can build another one.
+        kept = await self._stop(keep_handler=not inspect.isclass(found))
+        self._instance = await self._start(kept)
         return self._instance
 
     def _opened(self) -> tuple[Instance, Stores, TestClock]:

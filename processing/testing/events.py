@@ -38,6 +38,10 @@ def event(
 ) -> Event:
     """Return an event as the handler receives it.
 
+    >>> order = event({"total": 3}, key="ann", properties={"source": "shop"})
+    >>> order.json(), order.key, order.partition
+    ({'total': 3}, 'ann', '0')
+
     Args:
         body: bytes stay as they are; text becomes UTF-8; a pydantic model and any other value
             become JSON.

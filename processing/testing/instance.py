@@ -45,17 +45,15 @@ class Instance:
     @classmethod
     async def open(
         cls,
-        handler: object,
+        handler: LoadedHandler,
         settings: Mapping[str, str],
         *,
         stores: Stores,
         clock: TestClock,
-        record: Record,
     ) -> Self:
-        """Load and start the handler, and open an instance on the stores.
+        """Open an instance on the stores; it does not close the handler.
 
         Raises:
-            HandlerLoadError: the handler cannot be called with an event, or did not start.
             SettingsError, breaker.SettingsError: a setting is unknown or out of bounds, or does not
                 fit into functionTimeout.
             HostJsonError: host.json in the current folder cannot be read.
@@ -65,10 +63,6 @@ class Instance:
         budget = TimeBudget.from_mapping(settings, processing)
         depending = DependencySettings.from_mapping(settings, breaking)
         async with AsyncExitStack() as opened:
-            loaded = load(handler, settings, processing)
-            opened.push_async_callback(loaded.aclose)
-            await loaded.start()
-            loaded.handle = record.recorded(loaded.handle)
             breaker = await opened.enter_async_context(
                 CircuitBreaker(stores.circuit, breaking, clock=clock, instance=INSTANCE)
             )
@@ -76,7 +70,7 @@ class Instance:
                 DependencyCircuits(stores.dependencies, depending, clock=clock, instance=INSTANCE)
             )
             processor = BatchProcessor(
-                loaded,
+                handler,
                 breaker=breaker,
                 progress=stores.progress,
                 poison=stores.poison,
@@ -87,10 +81,10 @@ class Instance:
                 dependencies=dependencies,
                 budget=budget,
             )
-            return cls(loaded, breaker, dependencies, processor, opened.pop_all())
+            return cls(handler, breaker, dependencies, processor, opened.pop_all())
 
     async def aclose(self) -> None:
-        """Stop the processor, wait until nothing runs, and close the handler."""
+        """Stop the processor, wait until nothing runs, and close the circuits."""
         self.processor.stop()
         try:
             await shutdown.wait_idle(self.processor)
@@ -107,17 +101,26 @@ def breaker_settings(settings: Mapping[str, str]) -> BreakerSettings:
     return BreakerSettings.from_mapping({"BREAKER_POLL_SECONDS": str(POLL_SECONDS), **settings})
 
 
-def load(
-    handler: object, settings: Mapping[str, str], processing: ProcessingSettings
+async def start_handler(
+    handler: object, settings: Mapping[str, str], record: Record
 ) -> LoadedHandler:
-    """Load a function, a class, an object, or what `module:attribute` names, as the app does.
+    """Load and start a handler as the app does, and record its calls.
 
     Raises:
-        HandlerLoadError: the handler cannot be called with an event.
+        HandlerLoadError: the handler cannot be called with an event, or did not start.
+        SettingsError: a setting is unknown or out of bounds.
     """
-    return load_handler(
+    processing = ProcessingSettings.from_mapping(settings)
+    loaded = load_handler(
         handler,
         settings,
         threads=processing.max_lanes + min(MOST_REPLAYS, processing.max_lanes),
         timeout_seconds=processing.handler_timeout_seconds,
     )
+    try:
+        await loaded.start()
+    except BaseException:
+        await loaded.aclose()
+        raise
+    loaded.handle = record.recorded(loaded.handle)
+    return loaded

@@ -24,6 +24,16 @@ def downstream_down(
     deferred as in an outage. Without a name, each call of the handler fails before its first line,
     as if its downstream were down; that counts for the app's circuit.
 
+    >>> from breakwater import dependency
+    >>> from breakwater.testing import event, run
+    >>> async def handle(event):
+    ...     async with dependency("bank"):
+    ...         pass  # the call of the bank
+    >>> with downstream_down("bank", calls=2) as outage:
+    ...     outcome = run(handle, [order := event()])
+    >>> outage.calls, outcome.of(order).attempts, outcome.handled == [order]
+    (2, 3, True)
+
     Args:
         dependency: the name, as in `dependency(...)`.
         calls: number of calls that fail; then the dependency is up again. None: all calls.

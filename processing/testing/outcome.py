@@ -55,6 +55,15 @@ class EventOutcome:
 class Outcome:
     """The outcome of one run.
 
+    >>> from breakwater.testing import event, run
+    >>> def handle(event):
+    ...     int(event.text())
+    >>> good, bad = event("7"), event("seven")
+    >>> print(run(handle, [good, bad]))  # doctest: +ELLIPSIS
+    0/... (no key): handled after 1 attempt
+    0/... (no key): poisoned after 4 attempts: builtins.ValueError: invalid literal for int() ...
+    circuits: app closed
+
     The events are the objects that the test has passed. Each list is in the order in which it
     happened, or in the order of the run.
 

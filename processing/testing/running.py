@@ -17,6 +17,17 @@ class TestApp:
 
     Use it as a context manager. Its runs share the stores, the circuits and the handler.
 
+    >>> from breakwater.testing import event
+    >>> def handle(event):
+    ...     raise ValueError(event.text())
+    >>> with TestApp(handle, settings={"BREAKER_FAILURE_THRESHOLD": 1}) as app:
+    ...     outcome = app.run([event("a"), event("b")])
+    ...     print(outcome.circuit, [each.text() for each in outcome.kept])
+    ...     app.approve()
+    ...     print([each.text() for each in app.run().poisoned])
+    open ['b']
+    ['b']
+
     Args:
         handler: see `AsyncTestApp`.
         settings: see `AsyncTestApp`.
@@ -90,6 +101,13 @@ def run(
 ) -> Outcome:
     """Run a handler on events, in a new app, and return what became of them.
 
+    >>> from breakwater.testing import event
+    >>> def handle(event):
+    ...     print(event.text())
+    >>> run(handle, [event("first", key="k"), event("second", key="k")]).check()
+    first
+    second
+
     Args:
         handler: see `AsyncTestApp`.
         events: see `AsyncTestApp.run`.
@@ -120,6 +138,14 @@ async def run_async(
     crash_after: Event | None = None,
 ) -> Outcome:
     """Run a handler on events as `run` does, but on the running event loop.
+
+    >>> from breakwater.testing import event
+    >>> async def handle(event):
+    ...     print(event.text())
+    >>> async def test_handler():
+    ...     (await run_async(handle, [event("x")])).check()
+    >>> asyncio.run(test_handler())
+    x
 
     Args:
         handler: see `AsyncTestApp`.

@@ -141,6 +141,27 @@ def test_class_is_built_from_the_settings_and_closed() -> None:
     assert Orders.built[0].url == "x"
 
 
+def test_object_of_the_test_outlives_a_crash() -> None:
+    """The test has built the object, so nobody can build another one."""
+    Orders.closed.clear()
+    orders = Orders("x")
+    run(orders, [first := event(), last := event()], crash_after=first)
+    assert orders.seen == [first, first, last]
+    assert Orders.closed == [orders]
+
+
+def test_handler_that_does_not_start_is_refused_and_closed() -> None:
+    Orders.closed.clear()
+
+    class Broken(Orders):
+        async def start(self) -> None:
+            raise ConnectionError("no pool")
+
+    with pytest.raises(HandlerLoadError, match="no pool"):
+        run(Broken, [event()], settings={"BANK_URL": "x"})
+    assert len(Orders.closed) == 1
+
+
 def test_handler_is_found_by_its_name() -> None:
     name = "tests.unit.processing.testing.handlers:handle"
     assert run(name, [once := event()]).handled == [once]
