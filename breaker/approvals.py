@@ -10,16 +10,17 @@ import asyncio
 import logging
 from dataclasses import replace
 from http import HTTPStatus
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 from urllib.parse import urlsplit
-
-import aiohttp
 
 from breaker.chain import ChainStatus, Step, WaitsFor
 from breaker.clock import Clock
 from breaker.errors import CallbackRefusedError, StoreUnavailableError
 from breaker.state import Circuit, CircuitState, Rules, clip
 from breaker.stores.base import CALLBACK_LIMIT, Callback, CircuitStore, Registration
+
+if TYPE_CHECKING:
+    import aiohttp
 
 logger = logging.getLogger(__name__)
 
@@ -67,6 +68,9 @@ class HttpCaller:
 
     async def post(self, url: str, body: dict[str, object]) -> int:
         """See `Caller.post`."""
+        # Imported here, because a breaker without callbacks needs no HTTP client.
+        import aiohttp  # noqa: PLC0415
+
         if self._session is None:
             timeout = aiohttp.ClientTimeout(total=CALL_SECONDS)
             self._session = aiohttp.ClientSession(timeout=timeout)

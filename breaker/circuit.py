@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import logging
 import os
@@ -23,6 +24,7 @@ from breaker.errors import (
     StoreUnavailableError,
     UnknownCircuitError,
 )
+from breaker.guarded_calls import GuardedCalls
 from breaker.keys import Key
 from breaker.metrics import Instruments, default_meter
 from breaker.names import split_name
@@ -54,11 +56,15 @@ REPEAT_SECONDS_MAX = 1_800.0
 REFUSED_WAIT_SECONDS = 1.0
 
 
-class CircuitBreaker(CircuitView):
+class CircuitBreaker(GuardedCalls, CircuitView):
     """A circuit breaker for one instance of a fleet.
 
     While `circuit.admits` is true, `try_acquire` uses the pushed state and does no I/O. Use the
-    breaker as an async context manager, or call `start` and `aclose`.
+    breaker as an async context manager, or call `start` and `aclose`. A program without an event
+    loop uses `with breaker:`, which runs the breaker in a thread of its own.
+
+    `protect` and `guard` protect calls. `try_acquire`, `record_failure` and `record_successes` are
+    for a caller that decides itself what counts.
 
     Args:
         store: the store of the circuit, shared by the fleet.
@@ -156,11 +162,13 @@ class CircuitBreaker(CircuitView):
 
     async def start(self) -> None:
         """Take a first snapshot and start watching; during a store outage, start on hold."""
+        self.loop = asyncio.get_running_loop()
         await self.refresh()
         self._watcher.start()
 
     async def aclose(self) -> None:
         """Stop watching, wait for the alert that is being published, and close connections."""
+        self.loop = None
         self._instruments.close()
         await self._watcher.aclose()
         await self._alerts.aclose()

@@ -4,6 +4,7 @@ BreakerError
 ├── CircuitOpenError        nothing may start now (`circuit`, `retry_after`)
 ├── StaleGenerationError    an operator named a generation that is not the current one (`circuit`)
 ├── CircuitIsolatedError    the circuit is isolated; closing ends an isolation, approving does not
+├── MisuseError             a call of the library that cannot work as it is written
 ├── UnknownCircuitError     no instance has registered a circuit of this name (`known`)
 ├── StoreUnavailableError   the shared store did not answer, or not in time
 │   └── WritesRefusedError  the shared store answers, but takes no writes
@@ -74,6 +75,10 @@ class CircuitIsolatedError(BreakerError):
             f"by {circuit.by or 'unknown'}); approving does not end an isolation, close the "
             "circuit instead"
         )
+
+
+class MisuseError(BreakerError, TypeError):
+    """A program's mistake, such as a blocking call on an event loop; it counts as no failure."""
 
 
 class UnknownCircuitError(BreakerError):

@@ -1,7 +1,6 @@
-"""A breaker around any call: `PYTHONPATH=. python docs/examples/breaker_alone.py [REDIS_URL]`."""
+"""A breaker around a block of code: `python docs/examples/breaker_alone.py [REDIS_URL]`."""
 
 import asyncio
-import itertools
 import sys
 
 from breaker import (
@@ -11,8 +10,6 @@ from breaker import (
     MemoryCircuitStore,
     RedisCircuitStore,
 )
-
-calls = itertools.count(1)
 
 
 async def call_shop() -> None:
@@ -26,16 +23,13 @@ async def main() -> None:
     async with CircuitBreaker(store, BreakerSettings(name="shop", failure_threshold=3)) as breaker:
         while True:
             try:
-                permit = await breaker.try_acquire()  # no I/O while the circuit is closed
-                await call_shop()
-                await breaker.record_successes(1, permit)
-            except CircuitOpenError as refused:
+                async with breaker.guard(failures=ConnectionError):
+                    await call_shop()
+            except CircuitOpenError as refused:  # without a call
                 print(refused)  # noqa: T201
                 return
-            except ConnectionError as error:
-                await breaker.record_failure(
-                    f"{breaker.instance}/{next(calls)}", str(error), permit
-                )
+            except ConnectionError:
+                pass  # the guard has counted the failure
 
 
 if __name__ == "__main__":

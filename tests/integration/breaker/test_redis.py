@@ -389,6 +389,8 @@ async def test_documented_acl_user_has_all_needed_rights(redis_url: str) -> None
                 await breaker.isolate("ann", "enough")
                 await breaker.close_circuit(2, "ann")
                 assert len(await breaker.history()) == 7
+                assert await breaker.registration() is not None
+                assert await breaker.circuits() == {"c"}
                 assert not breaker.circuit.degraded
             await use_a_dependency(url)
             refused = {str(entry["object"]).partition("|")[0] for entry in client.acl_log()}
@@ -423,6 +425,8 @@ async def test_cluster_runs_all_scripts(redis_cluster: str) -> None:
         assert known.state is CircuitState.OPEN
         await two.approve(1, "ann")
         assert len(await one.history()) == 3
+        assert await one.registration() is not None
+        assert await two.circuits() == {"c"}
         assert await one.approvals.register(1, f"http://127.0.0.1:{free_port()}/")
 
 

@@ -1,0 +1,365 @@
+"""Guards and decorators around calls, on an event loop and without one."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Awaitable, Iterator
+from functools import partial
+from typing import Any
+
+import pytest
+
+from breaker import (
+    BreakerSettings,
+    Circuit,
+    CircuitBreaker,
+    CircuitOpenError,
+    CircuitState,
+    ManualClock,
+    MemoryCircuitStore,
+    MisuseError,
+    Permit,
+)
+from breaker.state import Change, Rules
+
+SETTINGS = BreakerSettings(name="c", failure_threshold=2, half_open_permits=1)
+
+
+def state_of(breaker: CircuitBreaker) -> CircuitState:
+    return breaker.circuit.state
+
+
+class CountingStore(MemoryCircuitStore):
+    """A store that counts the calls of its operations that cost a request."""
+
+    requests = 0
+
+    async def record_successes(
+        self, rules: Rules, report_id: str, count: int, permit: Permit
+    ) -> Change:
+        self.requests += 1
+        return await super().record_successes(rules, report_id, count, permit)
+
+    async def record_failure(
+        self, rules: Rules, failure_id: str, error: str, permit: Permit
+    ) -> Change:
+        self.requests += 1
+        return await super().record_failure(rules, failure_id, error, permit)
+
+    async def snapshot(self, rules: Rules) -> Change:
+        self.requests += 1
+        return await super().snapshot(rules)
+
+
+@pytest.fixture
+def store(clock: ManualClock) -> CountingStore:
+    return CountingStore("c", now_us=clock.now_us)
+
+
+@pytest.fixture
+async def breaker(store: CountingStore, clock: ManualClock) -> AsyncIterator[CircuitBreaker]:
+    async with CircuitBreaker(store, SETTINGS, clock=clock) as started:
+        yield started
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock()
+
+
+async def fail(breaker: CircuitBreaker, error: BaseException, **options: Any) -> None:
+    with pytest.raises(type(error)):
+        async with breaker.guard(**options):
+            raise error
+
+
+async def test_guard_counts_errors_and_refuses_when_open(breaker: CircuitBreaker) -> None:
+    await fail(breaker, OSError("down"))
+    assert breaker.circuit.failures == 1
+    await fail(breaker, OSError("down"))
+    assert state_of(breaker) is CircuitState.OPEN
+    assert "last error: down" in breaker.circuit.reason
+    entered = False
+    with pytest.raises(CircuitOpenError):
+        async with breaker.guard():
+            entered = True
+    assert not entered
+
+
+async def test_call_that_succeeds_costs_no_request(
+    breaker: CircuitBreaker, store: CountingStore
+) -> None:
+    before = store.requests
+    async with breaker.guard():
+        pass
+    assert store.requests == before
+    await breaker.refresh()
+    assert breaker.circuit.last_success_at is not None  # the poll has reported the success
+
+
+@pytest.mark.parametrize(
+    "error", [ValueError("not mine"), asyncio.CancelledError(), CircuitOpenError(Circuit("other"))]
+)
+async def test_error_that_does_not_count_ends_neither_way(
+    breaker: CircuitBreaker, error: BaseException
+) -> None:
+    """In half-open its permit is free again, so that the next call may probe."""
+    failures = Exception if isinstance(error, CircuitOpenError) else OSError
+    await fail(breaker, error, failures=failures)
+    assert breaker.circuit.failures == 0
+    await fail(breaker, OSError())
+    await fail(breaker, OSError())
+    await breaker.approve(1, "ann")
+    await fail(breaker, error, failures=failures)
+    assert state_of(breaker) is CircuitState.HALF_OPEN
+    async with breaker.guard():  # there is only one permit
+        pass
+    assert state_of(breaker) is CircuitState.CLOSED
+
+
+async def test_failed_probe_counts(breaker: CircuitBreaker) -> None:
+    await breaker.isolate("ann")
+    await breaker.close_circuit(1, "ann")
+    await fail(breaker, OSError())
+    await fail(breaker, OSError())
+    await breaker.approve(2, "ann")
+    await fail(breaker, OSError())
+    assert breaker.circuit.probe_failures == 1
+
+
+async def test_success_counts_for_the_ratio_rule(clock: ManualClock, store: CountingStore) -> None:
+    settings = BreakerSettings(name="c", failure_ratio=0.5, minimum_throughput=4)
+    async with CircuitBreaker(store, settings, clock=clock) as breaker:
+        for _ in range(2):
+            async with breaker.guard():
+                pass
+        await fail(breaker, OSError())
+        assert breaker.circuit.successes == 2
+        await fail(breaker, OSError())
+        assert state_of(breaker) is CircuitState.OPEN
+
+
+@pytest.mark.parametrize(
+    ("key", "state"), [("customer", CircuitState.CLOSED), (None, CircuitState.OPEN)]
+)
+async def test_calls_of_one_key_are_no_standstill(
+    clock: ManualClock, store: CountingStore, key: str | None, state: CircuitState
+) -> None:
+    """While another customer's call runs, one customer's failures say nothing about all."""
+    settings = BreakerSettings(name="c", standstill_failures=10, window_seconds=10)
+    breaker = CircuitBreaker(store, settings, clock=clock)
+    await breaker.refresh()
+    async with breaker.guard(key="other"):
+        for _ in range(15):
+            await fail(breaker, OSError(), key=key)
+            await breaker.refresh()
+            clock.advance(9)
+            await breaker.refresh()
+            if breaker.circuit.state is not CircuitState.CLOSED:
+                break
+        assert breaker.circuit.state is state
+    await breaker.aclose()
+
+
+async def test_guard_is_used_once(breaker: CircuitBreaker) -> None:
+    guard = breaker.guard()
+    async with guard:
+        pass
+    with pytest.raises(MisuseError, match="entered twice"):
+        async with guard:
+            pass
+
+
+async def test_guard_works_without_a_start(clock: ManualClock, store: CountingStore) -> None:
+    """Each call then reads the state."""
+    breaker = CircuitBreaker(store, SETTINGS, clock=clock)
+    await fail(breaker, OSError())
+    await fail(breaker, OSError())
+    with pytest.raises(CircuitOpenError):
+        async with breaker.guard():
+            pass
+    await breaker.aclose()
+
+
+async def test_decorated_coroutine_function_keeps_name_arguments_and_result(
+    breaker: CircuitBreaker,
+) -> None:
+    @breaker.protect
+    async def add(one: int, *, other: int) -> int:
+        """Add."""
+        return one + other
+
+    assert await add(1, other=2) == 3
+    assert (add.__name__, add.__doc__) == ("add", "Add.")
+
+
+async def test_decorator_counts_the_named_errors_only(breaker: CircuitBreaker) -> None:
+    @breaker.protect(failures=(OSError, TimeoutError))
+    async def call(error: Exception) -> None:
+        raise error
+
+    for error in (OSError(), KeyError(), KeyError(), OSError()):
+        with pytest.raises(type(error)):
+            await call(error)
+    assert state_of(breaker) is CircuitState.OPEN
+    with pytest.raises(CircuitOpenError):
+        await call(KeyError())
+
+
+class Caller:
+    async def __call__(self) -> None:
+        raise OSError
+
+    def plain(self) -> Awaitable[None]:
+        return self()
+
+
+async def test_object_and_partial_that_are_called_as_coroutine_functions_are_protected(
+    breaker: CircuitBreaker,
+) -> None:
+    async def call(number: int) -> None:
+        raise OSError(number)
+
+    for function in (partial(call, 1), Caller()):
+        with pytest.raises(OSError):
+            await breaker.protect(function)()
+    assert state_of(breaker) is CircuitState.OPEN
+
+
+def generator() -> Iterator[int]:
+    yield 1
+
+
+async def async_generator() -> AsyncIterator[int]:
+    yield 1
+
+
+@pytest.mark.parametrize("function", [generator, async_generator, OSError, 3])
+def test_what_is_no_function_is_refused(function: Any) -> None:
+    """A generator's call returns before its work begins; a class is a forgotten `failures=`."""
+    breaker = CircuitBreaker(MemoryCircuitStore("c"), SETTINGS)
+    with pytest.raises(MisuseError, match="it takes a function"):
+        breaker.protect(function)
+
+
+@pytest.mark.parametrize("failures", [BaseException, OSError(), (), [OSError], (OSError, "x")])
+def test_what_is_no_error_class_is_refused(failures: Any) -> None:
+    breaker = CircuitBreaker(MemoryCircuitStore("c"), SETTINGS)
+    with pytest.raises(MisuseError, match="it takes an Exception class"):
+        breaker.protect(failures=failures)
+    with pytest.raises(MisuseError, match="it takes an Exception class"):
+        breaker.guard(failures=failures)
+
+
+def test_plain_functions_are_protected_without_an_event_loop(store: CountingStore) -> None:
+    with CircuitBreaker(store, SETTINGS) as breaker:
+
+        @breaker.protect
+        def call(error: Exception | None) -> int:
+            if error:
+                raise error
+            return 7
+
+        assert call(None) == 7
+        for _ in range(2):
+            with pytest.raises(OSError):
+                call(OSError("down"))
+        with pytest.raises(CircuitOpenError):
+            call(None)
+        assert state_of(breaker) is CircuitState.OPEN
+        for _ in range(2):  # a plain block, too
+            with pytest.raises(CircuitOpenError), breaker.guard():
+                pytest.fail("was entered")
+    assert not [each for each in threading.enumerate() if each.name == "breaker"]
+
+
+def test_plain_probe_closes_the_circuit(store: CountingStore) -> None:
+    with CircuitBreaker(store, SETTINGS) as breaker:
+        assert breaker.loop is not None
+        for _ in range(2):
+            with pytest.raises(OSError), breaker.guard():
+                raise OSError
+        approving = asyncio.run_coroutine_threadsafe(breaker.approve(1, "ann"), breaker.loop)
+        approving.result()
+        with breaker.guard():
+            pass
+        assert breaker.circuit.state is CircuitState.CLOSED
+
+
+async def test_plain_function_in_a_thread_uses_the_breaker_of_the_loop(
+    breaker: CircuitBreaker,
+) -> None:
+    @breaker.protect
+    def call() -> None:
+        raise OSError
+
+    for _ in range(2):
+        with pytest.raises(OSError):
+            await asyncio.to_thread(call)
+    assert state_of(breaker) is CircuitState.OPEN
+
+
+def test_coroutine_function_on_another_loop_is_protected(store: CountingStore) -> None:
+    with CircuitBreaker(store, SETTINGS) as breaker:
+
+        @breaker.protect
+        async def call() -> None:
+            raise OSError
+
+        for _ in range(2):
+            with pytest.raises(OSError):
+                asyncio.run(call())
+        with pytest.raises(CircuitOpenError):
+            asyncio.run(call())
+
+
+async def test_plain_call_on_an_event_loop_is_refused(breaker: CircuitBreaker) -> None:
+    """The call would wait for the loop that it blocks."""
+    called = False
+
+    @breaker.protect
+    def call() -> None:
+        nonlocal called
+        called = True
+
+    with pytest.raises(MisuseError, match="would block this thread's event loop"):
+        call()
+    assert not called
+
+
+def test_plain_call_before_the_start_is_refused(store: CountingStore) -> None:
+    breaker = CircuitBreaker(store, SETTINGS)
+    with pytest.raises(MisuseError, match="circuit 'c' was not started"), breaker.guard():
+        pytest.fail("was entered")
+
+
+async def test_plain_start_of_a_started_breaker_is_refused(breaker: CircuitBreaker) -> None:
+    with pytest.raises(MisuseError, match="started already"), breaker:
+        pytest.fail("was entered")
+
+
+def test_plain_function_that_returns_an_awaitable_is_refused(store: CountingStore) -> None:
+    """Its outcome is not known yet, so it is neither a success nor a failure."""
+    with CircuitBreaker(store, SETTINGS) as breaker:
+        for _ in range(3):
+            with pytest.raises(MisuseError, match=r"Caller\.plain returned an awaitable"):
+                breaker.protect(Caller().plain)()
+        assert breaker.circuit.failures == 0
+
+
+def test_breaker_may_be_started_again_without_an_event_loop(store: CountingStore) -> None:
+    breaker = CircuitBreaker(store, SETTINGS)
+    for _ in range(2):
+        with breaker, breaker.guard():
+            pass
+
+
+def test_failed_start_ends_the_thread(clock: ManualClock) -> None:
+    class Broken(MemoryCircuitStore):
+        async def snapshot(self, rules: Rules) -> Change:
+            raise KeyError("broken")
+
+    with pytest.raises(KeyError), CircuitBreaker(Broken("c"), SETTINGS):
+        pytest.fail("was entered")
+    assert not [each for each in threading.enumerate() if each.name == "breaker"]
