@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import aclosing, asynccontextmanager, nullcontext, suppress
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 from breaker.alerts.base import AlertPublisher
 from breaker.circuit import CircuitBreaker
 from breaker.configuration.errors import nearest
 from breaker.configuration.lookup import value_of
 from breaker.dependencies.circuits import DependencyCircuits
-from breaker.dependencies.settings import DependencySettings
-from breaker.errors import BreakerError, SettingsError
+from breaker.dependencies.settings import DependencySettings, Overrides
+from breaker.errors import BreakerError, SettingsError, StoreUnavailableError
+from breaker.registration import Seen, stated, usable
 from breaker.settings import BreakerSettings
-from breaker.stores.redis import RedisCircuitStore, RedisDependencyStore, connect
+from breaker.stores.redis import Client, RedisCircuitStore, RedisDependencyStore, connect
+
+_OF_THE_TOOL = tuple(
+    each.name
+    for each in fields(BreakerSettings)
+    if each.name.startswith("redis_")
+    or each.name in {"name", "console_url", "store_timeout_seconds", "poll_seconds"}
+)
+"""The settings of a tool's own connection; the others are rules of the circuit."""
 
 
 class UnknownDependencyError(BreakerError):
@@ -60,25 +70,34 @@ def build(values: Mapping[str, str]) -> CircuitBreaker:
 
 
 @asynccontextmanager
-async def opened(values: Mapping[str, str]) -> AsyncIterator[Circuits]:
-    """Open the circuits that the settings describe; they connect on first use.
+async def opened(values: Mapping[str, str], *, in_outage: bool = False) -> AsyncIterator[Circuits]:
+    """Open the circuits that the settings name, with the rules that the app's instances use.
+
+    Args:
+        values: the settings; those of the connection and the circuit's name count, and the rules
+            count if no instance has registered any.
+        in_outage: whether to open the circuits also while Redis does not answer.
 
     Raises:
         SettingsError: a setting is missing, unknown or out of bounds.
+        UnknownCircuitError: no instance has registered the circuit.
+        StoreUnavailableError: Redis does not answer.
     """
-    settings = _without_judging(values)
-    depending = DependencySettings.from_mapping(values, settings, judges=False)
-    client = connect(_redis_url(values), settings)
+    own = _without_judging(values)
+    depending = DependencySettings.from_mapping(values, own, judges=False)
+    client = connect(_redis_url(values), own)
     try:
-        seconds = settings.store_timeout_seconds
+        seconds = own.store_timeout_seconds
         publisher = _publisher(values)
+        with suppress(StoreUnavailableError) if in_outage else nullcontext():
+            depending = await _of_the_app(client, own, depending)
         app = CircuitBreaker(
-            RedisCircuitStore(client, settings.name, timeout_seconds=seconds),
-            settings,
+            RedisCircuitStore(client, own.name, timeout_seconds=seconds),
+            depending.app,
             publisher=publisher,
             registers=False,
         )
-        store = RedisDependencyStore(client, settings.name, timeout_seconds=seconds)
+        store = RedisDependencyStore(client, own.name, timeout_seconds=seconds)
         dependencies = DependencyCircuits(store, depending, publisher=publisher)
         try:
             yield Circuits(app, dependencies)
@@ -87,6 +106,47 @@ async def opened(values: Mapping[str, str]) -> AsyncIterator[Circuits]:
             await app.aclose()
     finally:
         await client.aclose()
+
+
+async def _of_the_app(
+    client: Client, own: BreakerSettings, depending: DependencySettings
+) -> DependencySettings:
+    """Return the rules that the app's instances registered last; those of version 0.1 did not.
+
+    Raises:
+        UnknownCircuitError: no instance has registered the circuit.
+        StoreUnavailableError: Redis does not answer.
+    """
+    seconds, rules = own.store_timeout_seconds, own.rules("")
+    store = RedisCircuitStore(client, own.name, timeout_seconds=seconds)
+    async with aclosing(CircuitBreaker(store, own, registers=False)) as circuit:
+        if await circuit.check_exists() is None:
+            return depending
+        _, polling = await store.registered(rules)
+    app, overrides = own, depending.overrides
+    if polling:
+        kept = {name: getattr(own, name) for name in _OF_THE_TOOL}
+        found = stated(_latest(polling), own.name).settings
+        app = replace(found, standstill_failures=0, **kept)
+    async with aclosing(RedisDependencyStore(client, own.name, timeout_seconds=seconds)) as stores:
+        _, polling = await stores.circuit("any").registered(rules)  # the same for each name
+    if polling:
+        found_overrides = stated(_latest(polling), own.name).overrides
+        overrides = {name: _accepted(app, name, each) for name, each in found_overrides.items()}
+    return DependencySettings(app, overrides, judges=False)
+
+
+def _latest(polling: Iterable[Seen]) -> str:
+    return max(polling, key=lambda each: each.at).text
+
+
+def _accepted(app: BreakerSettings, name: str, values: Mapping[str, Any]) -> Overrides:
+    """Return the overrides of a dependency; another version may have registered others."""
+
+    def make(given: Mapping[str, Any]) -> Overrides:
+        return DependencySettings(app, {name: Overrides(**given)}).overrides[name]
+
+    return usable(make, values)
 
 
 def _redis_url(values: Mapping[str, str]) -> str:

@@ -67,7 +67,7 @@ async def status(
     settings: Path | None, *, dependency: str | None, watch: bool, as_json: bool
 ) -> int:
     """Show the circuit, and those of all dependencies."""
-    async with opened(read_settings(settings)) as circuits:
+    async with opened(read_settings(settings), in_outage=watch) as circuits:
         await show_status(circuits, dependency, watch=watch, as_lines=not as_json)
     return DONE
 

@@ -11,15 +11,33 @@ from typing import Any
 from breaker.circuit import CircuitBreaker
 from breaker.duration import format_duration
 from breaker.names import split_name
+from breaker.registration import Registration
 from breaker.settings import Mode, Recovery
 from breaker.state import PROBE_FAILURES, Circuit, CircuitState, HistoryEntry
 
+MOST_INSTANCES = 5
+"""Greatest number of instances that a line names."""
+
 
 def as_json(
-    circuit: CircuitBreaker, dependencies: Mapping[str, CircuitBreaker] | None = None
+    circuit: CircuitBreaker,
+    dependencies: Mapping[str, CircuitBreaker] | None = None,
+    *,
+    registration: Registration | None = None,
 ) -> str:
-    """Return a circuit as JSON; `dependencies`, if given, are those of the app's own circuit."""
+    """Return a circuit as JSON.
+
+    Args:
+        circuit: the circuit.
+        dependencies: the circuits of the dependencies, if the circuit is the app's own.
+        registration: the instances that poll the circuit.
+    """
     document = _document(circuit)
+    if registration is not None:
+        document["instances"] = [each.name for each in registration.alive]
+        document["last_seen"] = registration.last_seen
+        document["version"] = registration.version
+        document["differences"] = registration.differences
     if dependencies is not None:
         document["dependencies"] = [
             {"dependency": name} | _document(each) for name, each in sorted(dependencies.items())
@@ -32,7 +50,7 @@ def _document(breaker: CircuitBreaker) -> dict[str, Any]:
     return asdict(breaker.circuit) | {"mode": settings.mode, "recovery": settings.recovery}
 
 
-def table(breaker: CircuitBreaker) -> str:
+def table(breaker: CircuitBreaker, registration: Registration | None = None) -> str:
     """Return a circuit's state as lines with a name and a value each."""
     circuit = breaker.circuit
     rows = {
@@ -55,7 +73,33 @@ def table(breaker: CircuitBreaker) -> str:
     if circuit.state is CircuitState.HALF_OPEN:
         failed = f"{circuit.probe_failures} of {PROBE_FAILURES} failed"
         rows["probes"] = f"{circuit.probe_successes} succeeded, {failed}"
-    return "\n".join(f"{name:<10} {value}" for name, value in rows.items())
+    if registration is not None:
+        rows["instances"] = _instances(registration)
+    lines = [f"{name:<10} {value}" for name, value in rows.items()]
+    if registration is not None:
+        lines += _differences(registration)
+    return "\n".join(lines)
+
+
+def _instances(registration: Registration) -> str:
+    if not registration.alive:
+        return f"none polls the circuit; the last poll was at {_when(registration.last_seen)}"
+    names = [each.name for each in registration.alive[:MOST_INSTANCES]]
+    if (more := len(registration.alive) - len(names)) > 0:
+        names.append(f"and {more:,} more")
+    versions = sorted({each.version for each in registration.alive})
+    return f"{', '.join(names)} (version {', '.join(versions)})"
+
+
+def _differences(registration: Registration) -> list[str]:
+    """Return a line for each setting that the instances do not agree on."""
+    return [
+        f"The instances differ in {name}: "
+        + "; ".join(
+            f"{value} on {', '.join(names[:MOST_INSTANCES])}" for value, names in texts.items()
+        )
+        for name, texts in registration.differences.items()
+    ]
 
 
 def dependency_lines(dependencies: Mapping[str, CircuitBreaker]) -> list[str]:

@@ -51,6 +51,7 @@ def by_option[F: Callable[..., Any]](function: F) -> F:
     """Add `--by NAME`: the parameter `by`, by default the name of the user who runs the command."""
     return click.option(
         "--by",
+        type=FilledText(),
         default=user,
         metavar="NAME",
         help="Name for the history (default: your user name).",

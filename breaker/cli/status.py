@@ -44,14 +44,15 @@ async def show_status(
             "Redis was unreachable for a moment, so the state could not be read; "
             "run the command again"
         )
+    registration = None if circuit.degraded else await breaker.registration()
     others = None
     if dependency is None and not circuit.degraded:
         await circuits.dependencies.refresh()
         others = circuits.dependencies.circuits
     if as_lines:
-        click.echo("\n".join([table(breaker), *dependency_lines(others or {})]))
+        click.echo("\n".join([table(breaker, registration), *dependency_lines(others or {})]))
     else:
-        click.echo(as_json(breaker, others))
+        click.echo(as_json(breaker, others, registration=registration))
     if watch:
         await (breaker if dependency is None else circuits.dependencies).start()
         await _watch(breaker, as_lines=as_lines)

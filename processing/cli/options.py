@@ -50,7 +50,7 @@ def by_option[F: Callable[..., Any]](purpose: str) -> Callable[[F], F]:
         purpose: what the name is used in.
     """
     text = f"Name for {purpose} (default: your user name)."
-    return click.option("--by", default=user, metavar="NAME", help=text)
+    return click.option("--by", type=FilledText(), default=user, metavar="NAME", help=text)
 
 
 def reason_option[F: Callable[..., Any]](purpose: str, *, required: bool) -> Callable[[F], F]:

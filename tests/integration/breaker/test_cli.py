@@ -21,8 +21,10 @@ from breaker import (
     CircuitBreaker,
     Mode,
     Permit,
+    Recovery,
     RedisCircuitStore,
 )
+from breaker.configuration.version import VERSION
 from breaker.notes import Report
 from tests.support.forked import run_module_async
 from tests.support.patience import HANG_SECONDS, STORE_SECONDS
@@ -59,6 +61,14 @@ async def start(*arguments: str, **settings: str) -> asyncio.subprocess.Process:
         )
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+async def poll(redis_url: str, name: str = "c", **settings: Any) -> None:
+    """Poll a circuit once as an instance of the app, so that the circuit is known."""
+    rules = BreakerSettings(name=name, **settings)
+    store = RedisCircuitStore(redis_url, name, timeout_seconds=STORE_SECONDS)
+    async with CircuitBreaker(store, rules, instance="app:1"):
+        pass
 
 
 async def open_it(redis_url: str) -> None:
@@ -100,6 +110,7 @@ async def test_cli_shows_approves_closes_and_isolates(redis_url: str) -> None:
 
 async def test_isolation_with_an_end_is_shown(redis_url: str) -> None:
     """`isolate`, `status` and `history` say when the isolation ends, and what follows."""
+    await poll(redis_url)
     act = ("isolate", "--for", "1h30m", "--reason", "release 12", "--by", "ann")
     code, out, _ = await cli(*act, REDIS_URL=redis_url)
     assert (code, "c: isolated, generation 1" in out) == (0, True)
@@ -131,11 +142,75 @@ async def test_isolation_of_an_open_circuit_says_that_somebody_will_be_asked(
     assert "\nopen, which asks for an approval, in 2h (" in out
 
 
+async def test_status_shows_the_settings_of_the_app(redis_url: str) -> None:
+    """The terminal's settings may differ; the window is read by the app's rules, too."""
+    rules: dict[str, Any] = {
+        "failure_threshold": 7,
+        "window_seconds": 600.0,
+        "recovery": Recovery.AUTOMATIC,
+    }
+    await poll(redis_url, **rules)
+    store = RedisCircuitStore(redis_url, "c", timeout_seconds=STORE_SECONDS)
+    async with CircuitBreaker(store, BreakerSettings(name="c", **rules), instance="app:2") as app:
+        await app.record_failure("a", "boom", Permit(0))
+        other = {"BREAKER_FAILURE_THRESHOLD": "2", "BREAKER_WINDOW_SECONDS": "1"}
+        _, out, _ = await cli("status", REDIS_URL=redis_url, **other)
+        assert "failures   1 of 7 in 600 s" in out
+        assert f"instances  app:2, app:1 (version {VERSION})" in out
+        _, out, _ = await cli("status", "--json", REDIS_URL=redis_url, **other)
+    shown = json.loads(out)
+    assert (shown["failure_threshold"], shown["recovery"]) == (7, "automatic")
+    assert (shown["instances"], shown["differences"]) == (["app:2", "app:1"], {})
+
+
+async def test_status_names_settings_that_differ(redis_url: str) -> None:
+    await poll(redis_url, failure_threshold=7)
+    store = RedisCircuitStore(redis_url, "c", timeout_seconds=STORE_SECONDS)
+    rules = BreakerSettings(name="c", failure_threshold=9)
+    async with CircuitBreaker(store, rules, instance="app:2"):
+        pass
+    _, out, _ = await cli("status", REDIS_URL=redis_url)
+    assert "\nThe instances differ in failure_threshold: 9 on app:2; 7 on app:1\n" in out
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("status",),
+        ("history",),
+        ("approve", "--generation", "1"),
+        ("close", "--generation", "1"),
+        ("isolate", "--reason", "x"),
+        ("status", "--dependency", "bank"),
+    ],
+)
+async def test_unknown_circuit_is_refused(redis_url: str, arguments: tuple[str, ...]) -> None:
+    """A circuit that no instance polls is not closed; a typing error would look like peace."""
+    await poll(redis_url, "orders")
+    code, out, err = await cli(*arguments, REDIS_URL=redis_url, BREAKER_NAME="order")
+    assert (code, out) == (1, "")
+    assert "no instance has registered a circuit 'order' in this Redis" in err
+    assert "known circuits: orders" in err
+
+
+async def test_watch_begins_in_an_outage() -> None:
+    """The command starts while Redis is down, and waits for the end of the outage."""
+    process = await start("status", "--watch", REDIS_URL="redis://127.0.0.1:1/0")
+    assert process.stdout is not None
+    async with asyncio.timeout(HANG_SECONDS):
+        line = (await process.stdout.readline()).decode()
+        process.send_signal(signal.SIGINT)
+        await process.communicate()
+    assert (line, process.returncode) == ("circuit    c\n", 130)
+
+
 async def test_status_says_that_the_mode_is_observe(redis_url: str) -> None:
     """An operator must not believe that the circuit protects anything."""
-    _, out, _ = await cli("status", REDIS_URL=redis_url, BREAKER_MODE="observe")
-    assert "mode       observe: no rule opens the circuit" in out
+    await poll(redis_url, mode=Mode.OBSERVE)
     _, out, _ = await cli("status", REDIS_URL=redis_url)
+    assert "mode       observe: no rule opens the circuit" in out
+    await poll(redis_url)
+    _, out, _ = await cli("status", REDIS_URL=redis_url, BREAKER_MODE="observe")
     assert "observe" not in out
 
 
@@ -155,6 +230,7 @@ async def test_status_opens_no_circuit_that_stands_still(redis_url: str) -> None
 
 async def test_history_without_changes_says_so(redis_url: str) -> None:
     """A new circuit's history is one line for people and empty as JSON."""
+    await poll(redis_url)
     assert await cli("history", REDIS_URL=redis_url) == (0, "No changes\n", "")
     assert await cli("history", "--json", REDIS_URL=redis_url) == (0, "", "")
 
@@ -185,7 +261,11 @@ async def test_stale_generation_is_refused(redis_url: str, command: str) -> None
         (["status"], {}, "REDIS_URL is not set"),
         (["status"], {"REDIS_URL": "http://x"}, "REDIS_URL cannot be used"),
         (["status"], {"REDIS_URL": "redis://x?ssl_ca_cert=f"}, "it has no option 'ssl_ca_cert'"),
-        (["isolate", "--reason", "x", "--by", " "], {"REDIS_URL": "redis://x"}, "by is empty"),
+        (
+            ["isolate", "--reason", "x", "--by", " "],
+            {"REDIS_URL": "redis://x"},
+            "'--by': it is",
+        ),
         (
             ["isolate"],
             {"REDIS_URL": "redis://x"},
@@ -247,6 +327,7 @@ async def test_settings_are_read_from_file(redis_url: str, tmp_path: Path) -> No
     """The CLI reads the function app's local.settings.json."""
     file = tmp_path / "local.settings.json"
     file.write_text(json.dumps({"Values": {"REDIS_URL": redis_url, "BREAKER_NAME": "orders"}}))
+    await poll(redis_url, "orders")
     code, out, _ = await cli("status", "--json", "--settings", str(file))
     assert code == 0
     shown: dict[str, Any] = json.loads(out)
@@ -255,6 +336,7 @@ async def test_settings_are_read_from_file(redis_url: str, tmp_path: Path) -> No
 
 async def test_watch_prints_changes_until_interrupted(redis_url: str) -> None:
     """With --json each change is one JSON object."""
+    await poll(redis_url)
     process = await start("status", "--watch", "--json", REDIS_URL=redis_url)
     assert process.stdout is not None
     async with asyncio.timeout(HANG_SECONDS):

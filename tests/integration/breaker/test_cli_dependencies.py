@@ -10,11 +10,13 @@ from breaker import (
     BreakerSettings,
     DependencyCircuits,
     DependencySettings,
+    Mode,
     Permit,
     RedisDependencyStore,
 )
+from breaker.dependencies.settings import Overrides
 from breaker.stores.redis import connect
-from tests.integration.breaker.test_cli import cli, open_it
+from tests.integration.breaker.test_cli import cli, open_it, poll
 from tests.support.patience import STORE_SECONDS
 
 BANK = ("--dependency", "bank")
@@ -23,10 +25,12 @@ BANK = ("--dependency", "bank")
 @pytest.fixture
 async def used(redis_url: str) -> str:
     """Open the bank's circuit, use the mail's, and return the address of Redis."""
+    await poll(redis_url, failure_threshold=1)
     settings = BreakerSettings(name="c", failure_threshold=1)
     client = connect(redis_url, settings)
     store = RedisDependencyStore(client, "c", timeout_seconds=STORE_SECONDS)
-    async with DependencyCircuits(store, DependencySettings(settings)) as circuits:
+    overrides = {"MAIL": Overrides(mode=Mode.OBSERVE)}
+    async with DependencyCircuits(store, DependencySettings(settings, overrides)) as circuits:
         await circuits.use("mail")
         bank = await circuits.use("bank")
         assert bank is not None
@@ -37,7 +41,7 @@ async def used(redis_url: str) -> str:
 
 async def test_status_lists_the_dependencies(used: str) -> None:
     """The app's circuit comes first; the mode is that of each circuit."""
-    settings = {"REDIS_URL": used, "DEPENDENCY_MAIL_MODE": "observe"}
+    settings = {"REDIS_URL": used, "DEPENDENCY_BANK_MODE": "observe"}  # not the app's settings
     code, out, _ = await cli("status", **settings)
     assert (code, "state      closed (generation 0)" in out) == (0, True)
     first, second = out.splitlines()[-2:]
