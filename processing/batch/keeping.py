@@ -262,7 +262,7 @@ class Keeping:
             "Event %s failed (attempts: %s): %s; its key waits",
             event.id,
             failure.attempts,
-            describe(failure.error) if faulty else type_name(failure.error),
+            (describe(failure.error) if faulty else "") or type_name(failure.error),
             extra=log_fields(event),
         )
 

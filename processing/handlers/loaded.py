@@ -14,7 +14,7 @@ from processing.errors import DependencyUnavailableError, HandlerLoadError
 from processing.event import Event
 from processing.handlers.bodies import with_parsed_body
 from processing.handlers.functions import is_async
-from processing.handlers.lifetime import Lifetime
+from processing.handlers.lifetime import CLOSE_SECONDS, Lifetime
 from processing.handlers.raised import NotStartedError, absorb_own_cancellation, as_failure
 from processing.handlers.results import Results, close_lost
 from processing.handlers.time_limit import TimeLimit
@@ -228,15 +228,15 @@ class LoadedHandler:
         self._on_late()
 
     async def aclose(self) -> None:
-        """Close the handler once, after calls in threads that have lost their lanes.
+        """Close the handler once; no call of it starts afterwards.
 
-        Such a call gets its time limit once more. No call of the handler starts afterwards.
+        Calls in threads whose invocations were cancelled get `CLOSE_SECONDS` to end before that.
         """
         if self._pool is not None:
             self._pool.shutdown(wait=False, cancel_futures=True)
         if self._lifetime is None:
             return
         if left := [asyncio.wrap_future(each) for each in self._left]:
-            await asyncio.wait(left, timeout=self._timeout or None)
+            await asyncio.wait(left, timeout=CLOSE_SECONDS)
         self._bound = self._not_started
         await self._lifetime.aclose()

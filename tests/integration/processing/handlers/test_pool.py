@@ -123,6 +123,24 @@ def test_pool_is_closed_once_in_a_process_without_handlers_of_signals(
     assert app.steps() == steps, app.log.read_text()
 
 
+def test_pool_that_opens_later_handles_all_events(app: Running) -> None:
+    """A batch fails before its claim, so that nothing is counted, poisoned or taken for a crash."""
+    (app.folder / "fails").touch()
+    host = app.start_alone('{"number": 1}', '{"number": 2}')
+    wait_for(lambda: app.steps().count("close") >= 5, app.log.read_text)
+    (app.folder / "fails").unlink()
+    assert host.wait(60) == 0, app.log.read_text()
+    steps = app.steps()
+    failed = steps.index("begin 1") // 2
+    assert steps[: 2 * failed + 1] == ["open", "close"] * failed + ["open"]
+    assert sorted(steps[2 * failed + 1 : -1]) == ["begin 1", "begin 2", "end 1", "end 2"]
+    assert steps[-1] == "close"
+    log = app.log.read_text()
+    assert "did not start: start raised OSError: no route to the bank" in log
+    assert "Careful mode" not in log
+    assert "poison queue" not in log
+
+
 @pytest.mark.long
 def test_pool_stays_open_until_a_drained_host_ends(app: Running) -> None:
     """A drained host may resume, and its handler must still work."""
