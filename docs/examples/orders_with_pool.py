@@ -1,0 +1,51 @@
+"""A handler with a pool of connections and a model: `EVENT_HANDLER=orders_with_pool:Orders`.
+
+The setting BANK_URL is the address of the bank. Copy this file beside function_app.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Self
+
+from aiohttp import ClientSession
+from pydantic import BaseModel, Field
+
+from breakwater import Event, dependency
+
+
+class Order(BaseModel):
+    """The body of an event."""
+
+    customer: str
+    amount: Decimal = Field(gt=0)
+
+
+class Orders:
+    """A handler that charges orders at the bank."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+
+    @classmethod
+    def from_settings(cls, settings: Mapping[str, str]) -> Self:
+        """Return a handler for the bank of the app settings."""
+        return cls(settings["BANK_URL"])
+
+    async def start(self) -> None:
+        """Open the pool, before the first event."""
+        self._bank = ClientSession(self._url)
+
+    async def __call__(self, order: Order, event: Event) -> None:
+        """Charge an order once, however often the event is delivered."""
+        headers = {"Idempotency-Key": event.id}
+        async with dependency("bank"):
+            answer = await self._bank.post(
+                "/charges", data=order.model_dump_json(), headers=headers
+            )
+            answer.raise_for_status()
+
+    async def aclose(self) -> None:
+        """Close the pool, after the last event."""
+        await self._bank.close()
