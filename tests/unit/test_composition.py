@@ -127,7 +127,7 @@ def test_console_starts_without_the_azure_sdks() -> None:
     """The SDKs take longer to load than everything else that the console needs to start."""
     program = (
         "import sys\n"
-        "from console.__main__ import compose\n"
+        "from console.composition import compose\n"
         "from console.settings import ConsoleSettings\n"
         "values = {'REDIS_URL': 'redis://127.0.0.1:1/0', 'CONSOLE_TOKEN': 'x' * 32}\n"
         "compose(values, ConsoleSettings.from_mapping(values))\n"

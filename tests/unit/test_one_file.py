@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import breaker.cli.circuits
-import console.__main__
+import console.composition
 from breaker import BreakerSettings
 from breaker.configuration.errors import ConfigurationError
 from breaker.configuration.local_settings import read_settings
@@ -117,7 +117,7 @@ def breaker_command_line(file: Path, answers: Answers) -> None:
 def console_server(file: Path, answers: Answers) -> None:
     values = read_settings(file)
     settings = ConsoleSettings.from_mapping(values)
-    console.__main__.compose(values, settings)
+    console.composition.compose(values, settings)
     answers.add(
         token=settings.token, origins=settings.origins, callback_hosts=settings.callback_hosts
     )

@@ -18,7 +18,7 @@ from azure.eventhub.aio import EventHubProducerClient
 from redis.asyncio import Redis
 from websockets.asyncio.client import ClientConnection
 
-from console.__main__ import compose
+from console.composition import compose
 from console.settings import ConsoleSettings
 from processing.event import Event, EventBatch
 from processing.identity import Identity, Source

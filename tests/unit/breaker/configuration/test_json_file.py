@@ -107,7 +107,7 @@ def test_command_lines_read_settings_in_each_form(
     main, arguments, says = COMMAND_LINES[name]
     assert main([*arguments, "--settings", str(file)]) == 2
     message = capsys.readouterr().err
-    assert message.startswith("console: " if name == "console" else "breakwater: ")
+    assert message.startswith("breakwater: ")
     assert says in message
     assert str(file) not in message
 
