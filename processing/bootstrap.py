@@ -20,10 +20,10 @@ from breaker.stores.redis_url import check_url
 from processing import trigger
 from processing.batch import shutdown
 from processing.batch.time_budget import TimeBudget
-from processing.debugging import is_debugging, processing_settings
 from processing.errors import SettingsError
 from processing.event import EventBatch
 from processing.handlers.breakpoints import allow_breakpoints, refuse_breakpoints
+from processing.handlers.debugging import is_debugging, processing_settings
 from processing.handlers.loading import find_handler
 from processing.settings import ConnectionSettings
 

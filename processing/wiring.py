@@ -22,9 +22,9 @@ from processing.batch.hub_ends import HubEnds
 from processing.circuit_wiring import CircuitWiring, instance_name
 from processing.crashes.loops import CrashLoops
 from processing.crashes.redis import RedisCrashStore
-from processing.debugging import processing_settings
 from processing.deferring.admission import MOST_REPLAYS
 from processing.deferring.heartbeat_redis import RedisHeartbeat
+from processing.handlers.debugging import processing_settings
 from processing.handlers.loading import LoadedHandler, load_handler
 from processing.handlers.retry import RetryPolicy
 from processing.identity import Source

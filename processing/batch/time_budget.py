@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Self
 
 from breaker.configuration.function_timeout import FunctionTimeout, read_function_timeout
-from processing.debugging import DEBUG_SECONDS, VARIABLE, is_debugging
 from processing.errors import SettingsError
+from processing.handlers.debugging import DEBUG_SECONDS, VARIABLE, is_debugging
 from processing.settings import ProcessingSettings
 
 START_SHARE = 0.8

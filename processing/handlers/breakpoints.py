@@ -22,9 +22,9 @@ REFUSAL = (
 def refuse_breakpoints() -> None:
     """Refuse `breakpoint()` in handlers from now on.
 
-    A debugger that has attached to the process has a hook of its own, and answers. So does Python
-    with PYTHONBREAKPOINT=0, which switches all breakpoints off. Code outside of handlers, such as
-    another function of the app, is not concerned.
+    A debugger that has attached to the process has a hook of its own, which is kept. The call does
+    nothing with PYTHONBREAKPOINT=0. Code outside of handlers, such as another function of the app,
+    is not concerned.
     """
     if sys.breakpointhook is sys.__breakpointhook__:
         sys.breakpointhook = _refuse_in_handlers

@@ -30,7 +30,7 @@ async def _nothing() -> None:
 
 
 class Lifetime:
-    """The lifetime of one handler; a failed start closes the object, and the next one builds anew.
+    """The lifetime of one handler; a failed start closes the object, and the next builds another.
 
     Args:
         name: the handler's name, in errors and logs.

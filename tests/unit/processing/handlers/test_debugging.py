@@ -6,8 +6,8 @@ import pytest
 
 from processing.batch.time_budget import TimeBudget
 from processing.bootstrap import Application
-from processing.debugging import VARIABLE, is_debugging, processing_settings
 from processing.errors import SettingsError
+from processing.handlers.debugging import VARIABLE, is_debugging, processing_settings
 from scripts.load_app import SETTINGS
 
 
