@@ -42,7 +42,10 @@ SECTIONS: Mapping[str, tuple[Line, ...]] = {
         Line(("close",), "Close the circuit at once, without probes.", _CIRCUIT),
         Line(("isolate",), "Hold all events, or a dependency's.", _CIRCUIT),
     ),
-    "app": (Line(("start", "stop"), "Ask Azure to start or stop the app.", "processing.cli.app"),),
+    "app": (
+        Line(("health",), "Show whether the app is healthy, and why not.", "processing.cli.health"),
+        Line(("start", "stop"), "Ask Azure to start or stop the app.", "processing.cli.app"),
+    ),
     "events": (
         Line(("partitions",), "List lag, parked and expired events.", "processing.cli.partitions"),
         Line(("poison",), "List, show or discard poisoned events.", "processing.cli.poison"),

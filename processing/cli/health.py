@@ -1,0 +1,82 @@
+"""`breakwater health`."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import click
+
+from breaker.cli.lines import dependency_lines
+from breaker.cli.lines import table as circuit_table
+from breaker.configuration.command_line import NOT_HEALTHY, json_option, settings_option
+from breaker.configuration.local_settings import read_settings
+from processing.cli.app import statement_line
+from processing.cli.fleet import FleetHealth, open_fleet
+from processing.cli.options import command
+from processing.cli.output import printable
+from processing.formats import json_text
+from processing.monitoring.partition_state import State
+
+
+@click.command(short_help="Show whether the app is healthy, and why not.")
+@settings_option
+@json_option
+@command
+async def health(settings: Path | None, *, as_json: bool) -> int:
+    """Show whether the app is healthy, and why not.
+
+    The command reads the stores, the hub and the app's state; the app need not run. The exit code
+    is 3 if a partition is stalled, a service cannot be reached, the app's own circuit is not
+    closed, no instance polls the circuit, or the app is stopped. An open circuit of a dependency
+    holds only the keys that need the dependency, so the exit code stays 0.
+    """
+    async with open_fleet(read_settings(settings)) as found:
+        print(json_text.dumps(_document(found)) if as_json else "\n".join(_lines(found)))
+        return NOT_HEALTHY if found.problems else 0
+
+
+def _lines(found: FleetHealth) -> list[str]:
+    report = found.report
+    lines = [f"{'health':<10} {'not healthy' if found.problems else 'healthy'} ({report.status})"]
+    lines += [circuit_table(found.breaker, found.registration), f"{'events':<10} {_events(found)}"]
+    lines += dependency_lines(found.dependencies)
+    if shown := found.lines:
+        lines += ["", *(statement_line(line) for line in shown)]
+    waiting = [each.line for each in report.states if each.state is not State.STALLED]
+    for heading, texts in (
+        ("problems:", found.problems),
+        ("partitions that wait:", waiting),
+        ("notes:", found.notes),
+        ("redrives:", report.redrives),
+    ):
+        if texts:
+            lines += ["", heading, *(f"  {printable(text)}" for text in texts)]
+    return lines
+
+
+def _events(found: FleetHealth) -> str:
+    lags = found.report.partitions
+    if not lags:
+        return "not known"
+    counts = [
+        f"lag {sum(each.lag for each in lags):,} in {len(lags)} partitions",
+        f"{sum(each.parked for each in lags):,} parked",
+        f"{sum(each.deferred for each in lags):,} deferred keys",
+    ]
+    if found.poison is not None:
+        counts.append(f"{found.poison.own:,} poison messages")
+    return "; ".join(counts)
+
+
+def _document(found: FleetHealth) -> dict[str, Any]:
+    registration, poison = found.registration, found.poison
+    return found.report.to_json() | {
+        "healthy": not found.problems,
+        "problems": list(found.problems),
+        "notes": list(found.notes),
+        "instances": None if registration is None else [each.name for each in registration.alive],
+        "poison": None if poison is None else poison.own,
+        "app": [asdict(line) for line in found.lines],
+    }
