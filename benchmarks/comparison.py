@@ -8,21 +8,28 @@ between runs on the same machine, and some of them belong to peers.
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import click
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from benchmarks.machine import BUSY_CORES
+from breaker.configuration.command_line import (
+    DONE,
+    EXIT_CODES,
+    FAILED,
+    WRONG_ARGUMENT,
+    exit_codes,
+    say_error,
+)
 
 TOLERANCE = 0.05
-_FAILED, _USAGE = 1, 2
 _RENAMED = {"FANOUT": "P8"}
 """The name of each benchmark that earlier versions wrote under another name."""
 _REPLACED = {
@@ -178,19 +185,29 @@ def disturbed(results: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def main(arguments: Sequence[str]) -> int:
-    """Compare two files and print the changes; return 1 if a figure fails, 2 for a usage error."""
-    args = _parser().parse_args(arguments)
-    console, errors = Console(), Console(stderr=True)
-    try:
-        base, new = read(args.base), read(args.new)
-        changes = compare(base, new, args.tolerance / 100)
-    except ComparisonError as error:
-        errors.print(f"benchmarks: {error}", style="red", markup=False, highlight=False)
-        return _USAGE
+@click.command("compare", epilog=EXIT_CODES)
+@click.argument("base", type=Path, metavar="BASE.json")
+@click.argument("new", type=Path, metavar="NEW.json")
+@click.option(
+    "--tolerance",
+    type=float,
+    default=TOLERANCE * 100,
+    show_default=True,
+    metavar="PERCENT",
+    help="How much worse a figure may be, in percent.",
+)
+@exit_codes({ComparisonError: WRONG_ARGUMENT})
+def command(*, base: Path, new: Path, tolerance: float) -> int:
+    """Compare the results of an earlier and a later run.
+
+    The command fails if a figure is worse or misses a goal that the base met.
+    """
+    console = Console()
+    before, after = read(base), read(new)
+    changes = compare(before, after, tolerance / 100)
     show(changes, console)
-    _show_medians(base, new, console)
-    for file, results in ((args.base, base), (args.new, new)):
+    _show_medians(before, after, console)
+    for file, results in ((base, before), (new, after)):
         if names := disturbed(results):
             console.print(
                 f"{file}: other programs used the machine during {', '.join(names)}",
@@ -198,13 +215,12 @@ def main(arguments: Sequence[str]) -> int:
                 markup=False,
                 highlight=False,
             )
-    if missing := [name for name in base if name not in new]:
-        console.print(f"not in {args.new}: {', '.join(missing)}", markup=False, highlight=False)
+    if missing := [name for name in before if name not in after]:
+        console.print(f"not in {new}: {', '.join(missing)}", markup=False, highlight=False)
     faults = [change for change in changes if change.fault]
     for change in faults:
-        place = " ".join(filter(None, (change.benchmark, change.what)))
-        errors.print(f"{place}: {change.fault}", style="red", markup=False, highlight=False)
-    return _FAILED if faults else 0
+        say_error(f"{' '.join(filter(None, (change.benchmark, change.what)))}: {change.fault}")
+    return FAILED if faults else DONE
 
 
 def show(changes: Sequence[Change], console: Console) -> None:
@@ -259,21 +275,3 @@ def _number(value: float | None) -> str:
 
 def _share(base: float | None, new: float | None) -> str:
     return f"{(new - base) / base:+.1%}" if base and new is not None else ""
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks compare",
-        description="Compare two results. The exit code is 1 if a figure is worse or misses a "
-        "goal that the base met.",
-    )
-    parser.add_argument("base", type=Path, metavar="BASE.json", help="results of the earlier run")
-    parser.add_argument("new", type=Path, metavar="NEW.json", help="results of the later run")
-    parser.add_argument(
-        "--tolerance",
-        type=float,
-        default=TOLERANCE * 100,
-        metavar="PERCENT",
-        help="how much worse a figure may be, in percent (default: %(default)g)",
-    )
-    return parser

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-import benchmarks.__main__ as command_line
+from benchmarks import __main__ as command_line
 from benchmarks.comparison import Change, ComparisonError, compare, read
 from benchmarks.result import Broken, Check, Relation, Result, write_json
 
