@@ -39,6 +39,11 @@ class StateDirectory:
         return self.path / "services.json"
 
     @property
+    def options_file(self) -> Path:
+        """The file with the options and settings of the stack that is up."""
+        return self.path / "options.json"
+
+    @property
     def logs(self) -> Path:
         """The directory with one log for each service and one for the supervisor."""
         return self.path / "logs"
@@ -112,7 +117,7 @@ class StateDirectory:
                 os.truncate(log, 0)
             else:
                 log.unlink()
-        for file in (self.endpoints_file, self.services_file):
+        for file in (self.endpoints_file, self.services_file, self.options_file):
             file.unlink(missing_ok=True)
         for record in self.hosts.glob("*.json"):
             if not _is_live(record):
@@ -146,6 +151,7 @@ class StateDirectory:
         """Remove the records of a stack that has ended; logs and data stay for inspection."""
         self.endpoints_file.unlink(missing_ok=True)
         self.services_file.unlink(missing_ok=True)
+        self.options_file.unlink(missing_ok=True)
 
 
 def _try_lock(descriptor: int) -> bool:

@@ -19,15 +19,23 @@ from local.settings_file import app_settings
 from local.stack.kept import Kept, hub_directory, partitions_of
 from local.state_directory import StateDirectory
 
+CLOUD_DEFAULTS: Mapping[str, float] = {
+    "--grid-retry-scale": 1.0,
+    "--workflow-retry-scale": 0.1,
+    "--stop-seconds": 0.0,
+}
+"""The options of the cloud process that `up` passes on."""
+
 
 @dataclass(frozen=True)
 class StackOptions:
-    """The options of `up`.
+    """The options of `up`; the defaults stand for options that were not given.
 
     Attributes:
         partitions: the number of the hub's partitions; None continues with the kept number, or
             takes 4.
         redis_replica: whether Redis has a replica, and a proxy has the address of both.
+        cloud: the given options of the cloud process; the others have `CLOUD_DEFAULTS`.
         wipe: delete the data of the run before, instead of continuing with it.
     """
 
@@ -38,7 +46,7 @@ class StackOptions:
     settings: Mapping[str, str] = field(default_factory=dict, repr=False)
     console: bool = True
     redis_replica: bool = False
-    cloud_arguments: tuple[str, ...] = ()
+    cloud: Mapping[str, float] = field(default_factory=dict)
     wipe: bool = False
 
 
@@ -48,10 +56,12 @@ class Stack:
 
     Attributes:
         ports: all ports by name, which the next run uses again.
+        partitions: the number of the hub's partitions.
     """
 
     services: tuple[Service, ...]
     ports: Mapping[str, int]
+    partitions: int
     endpoints: dict[str, Any] = field(repr=False)
     values: dict[str, str] = field(repr=False)
 
@@ -121,6 +131,7 @@ def compose(options: StackOptions, kept: Kept, supervisor_pid: int) -> Stack:
         console_url=console_url if options.console else "",
         overrides=options.settings,
     )
+    partitions = partitions_of(options.directory, values["EVENT_HUB_NAME"], options.partitions)
     console = console_service(ports["console"], token=keys.console_token, app_settings=values)
     services = (
         azurite_service(ports, data / "azurite"),
@@ -132,9 +143,7 @@ def compose(options: StackOptions, kept: Kept, supervisor_pid: int) -> Stack:
             ports["event-hubs-control"],
             data / "event-hubs.json",
             hub=values["EVENT_HUB_NAME"],
-            partitions=partitions_of(
-                options.directory, values["EVENT_HUB_NAME"], options.partitions
-            ),
+            partitions=partitions,
             key=keys.event_hub_key,
             data=hub_directory(options.directory),
         ),
@@ -144,7 +153,11 @@ def compose(options: StackOptions, kept: Kept, supervisor_pid: int) -> Stack:
             topic_key=keys.topic_key,
             console_url=console_url,
             console_token=keys.console_token,
-            arguments=options.cloud_arguments,
+            arguments=tuple(
+                argument
+                for option, number in {**CLOUD_DEFAULTS, **options.cloud}.items()
+                for argument in (option, str(number))
+            ),
         ),
     )
     endpoints = {
@@ -170,4 +183,4 @@ def compose(options: StackOptions, kept: Kept, supervisor_pid: int) -> Stack:
         "supervisor_pid": supervisor_pid,
     }
     used = {**ports, **({} if pair is None else pair.ports)}
-    return Stack(services, used, endpoints, values)
+    return Stack(services, used, partitions, endpoints, values)

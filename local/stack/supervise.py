@@ -18,6 +18,7 @@ from local.services.ports import PortError
 from local.services.process import ProcessIdentity, end_all
 from local.settings_file import write_settings_file
 from local.stack.kept import Kept, KeptDataError
+from local.stack.running import write_running
 from local.stack.stack import Stack, StackOptions, compose
 from local.state_directory import AlreadyUpError, StateDirectory
 
@@ -139,5 +140,6 @@ async def _start_unless(stop: asyncio.Event, supervisor: Supervisor) -> bool:
 def _write_files(options: StackOptions, stack: Stack) -> str | None:
     """Write the settings, then endpoints.json, whose presence means that the stack is ready."""
     backup = write_settings_file(options.settings_file, stack.values)
+    write_running(options, stack)
     write_json(options.directory.endpoints_file, stack.endpoints)
     return f"Renamed your own {options.settings_file.name} to {backup}." if backup else None

@@ -14,6 +14,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, NoReturn
 
 from breaker.configuration import npm
+from local.stack.running import differences
 from local.stack.stack import StackOptions
 from local.stack.supervise import Outcome, supervise
 from local.state_directory import StateDirectory
@@ -31,13 +32,15 @@ class _TerminatedError(Exception):
 def run_foreground(options: StackOptions, console: Console, *, lifeline: bool) -> int:
     """Run the stack until Ctrl-C, SIGTERM or the end of the lifeline."""
     if problem := _npm_problem(options):
-        return _print_outcome(Outcome(error=problem), options.directory, console)
+        return _print_outcome(Outcome(error=problem), options, console)
+    printed = 0
 
     def report(outcome: Outcome) -> bool:
-        _print_outcome(outcome, options.directory, console)
+        nonlocal printed
+        printed = _print_outcome(outcome, options, console)
         return True
 
-    return asyncio.run(supervise(options, report, lifeline=lifeline))
+    return asyncio.run(supervise(options, report, lifeline=lifeline)) or printed
 
 
 def run_reporting(options: StackOptions, ready_fd: int, *, lifeline: bool) -> int:
@@ -68,9 +71,9 @@ def run_detached(
     """
     directory = options.directory
     if _other_is_up(directory):
-        return _print_outcome(Outcome(already_up=True), directory, console)
+        return _print_outcome(Outcome(already_up=True), options, console)
     if problem := _npm_problem(options):
-        return _print_outcome(Outcome(error=problem), directory, console)
+        return _print_outcome(Outcome(error=problem), options, console)
     directory.logs.mkdir(parents=True, exist_ok=True, mode=0o700)
     read_end, write_end = os.pipe()
     with directory.supervisor_log.open("ab") as log:
@@ -103,7 +106,7 @@ def run_detached(
             _stop(supervisor)
     # The supervisor outlives this process, so this process does not reap the supervisor.
     supervisor.returncode = 0
-    return _print_outcome(outcome, directory, console)
+    return _print_outcome(outcome, options, console)
 
 
 def _npm_problem(options: StackOptions) -> str | None:
@@ -117,12 +120,13 @@ def _npm_problem(options: StackOptions) -> str | None:
     return None
 
 
-def _print_outcome(outcome: Outcome, directory: StateDirectory, console: Console) -> int:
+def _print_outcome(outcome: Outcome, options: StackOptions, console: Console) -> int:
     # Imported here, because the detached supervisor prints no table.
     from rich.markup import escape  # noqa: PLC0415
 
     from local.stack.table import print_endpoints  # noqa: PLC0415
 
+    directory = options.directory
     if outcome.error is not None:
         console.print(
             f"[red]Not started:[/] {escape(outcome.error)}", soft_wrap=True, highlight=False
@@ -137,7 +141,17 @@ def _print_outcome(outcome: Outcome, directory: StateDirectory, console: Console
         console.print("[red]The stack was stopped while this command waited.[/]")
         return 1
     if outcome.already_up:
-        console.print("The stack is already up. To change it, run `python -m local down` first.")
+        if changes := differences(options, directory):
+            lines = "\n".join(f"  {line}" for line in changes)
+            console.print(
+                f"[red]Not changed:[/] the stack is already up, without these options:\n"
+                f"{escape(lines)}\nRun `breakwater down`, then `up` with all options; the data is "
+                "kept.",
+                soft_wrap=True,
+                highlight=False,
+            )
+            return 1
+        console.print("The stack is already up. To change it, run `breakwater down` first.")
     if outcome.note:
         console.print(escape(outcome.note), soft_wrap=True, highlight=False)
     print_endpoints(console, endpoints)

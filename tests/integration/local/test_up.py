@@ -101,6 +101,19 @@ def test_second_up_changes_nothing(stack: dict[str, Any]) -> None:
     assert after == stack
 
 
+def test_second_up_refuses_other_options(stack: dict[str, Any]) -> None:
+    """The command names the options that the stack does not have, and what to do."""
+    other = ("--set", "BREAKER_FAILURE_THRESHOLD=7", "--partitions", "8", "--stop-seconds", "9")
+    again = run_local("up", "--state-dir", stack["state_dir"], *other)
+    assert again.returncode == 1
+    assert "--set BREAKER_FAILURE_THRESHOLD: the stack has another value" in again.stdout
+    assert "--partitions 8: the stack has 4" in again.stdout
+    assert "--stop-seconds 9: the stack has 0" in again.stdout
+    assert "Run `breakwater down`, then `up` with all options" in again.stdout
+    foreground = run_local("up", "--foreground", "--state-dir", stack["state_dir"], *other[:2])
+    assert (foreground.returncode, "Not changed" in foreground.stdout) == (1, True)
+
+
 def test_keys_are_not_printed(stack: dict[str, Any]) -> None:
     printed = run_local("up", "--state-dir", stack["state_dir"]).stdout
     assert stack["event_grid_topic_key"] not in printed
