@@ -84,7 +84,7 @@ def test_each_other_address_ends_the_host(directory: StateDirectory, file: Path,
 def test_host_with_settings_of_an_earlier_stack_is_named_at_its_start(
     directory: StateDirectory, file: Path
 ) -> None:
-    """Its settings have the hub's address, but another key; so does its environment."""
+    """Its settings, or its environment, have the address of the hub but another key."""
     write_endpoints(directory, OTHER_KEY)
     change = StackWatch(directory, file, {}).change()
     assert change is not None
