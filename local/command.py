@@ -127,22 +127,19 @@ def _ports[Function: Callable[..., Any]](function: Function) -> Function:
 @click.option(
     "--grid-retry-scale",
     type=_scale,
-    default="1",
-    show_default=True,
+    show_default="1",
     help="Factor for Event Grid's delays between delivery attempts; 1 is as on Azure.",
 )
 @click.option(
     "--workflow-retry-scale",
     type=_scale,
-    default="0.1",
-    show_default=True,
+    show_default="0.1",
     help="Factor for every duration of the workflow; 1 gives Azure's durations.",
 )
 @click.option(
     "--stop-seconds",
     type=_delay,
-    default="0",
-    show_default=True,
+    show_default="0",
     help="Seconds between a request to stop the app and the stop, to imitate Azure.",
 )
 @click.option(
@@ -165,9 +162,9 @@ def up(
     changes: Sequence[str],
     console: bool,
     redis_replica: bool,
-    grid_retry_scale: float,
-    workflow_retry_scale: float,
-    stop_seconds: float,
+    grid_retry_scale: float | None,
+    workflow_retry_scale: float | None,
+    stop_seconds: float | None,
     ephemeral_ports: bool,
     ready_fd: int | None,
     **ports: int | None,
@@ -182,6 +179,11 @@ def up(
     except SettingError as error:
         raise click.UsageError(str(error)) from None
     asked = {name: ports[f"port_{name.replace('-', '_')}"] for name in DEFAULT_PORTS}
+    cloud = {
+        "--grid-retry-scale": grid_retry_scale,
+        "--workflow-retry-scale": workflow_retry_scale,
+        "--stop-seconds": stop_seconds,
+    }
     is_default = directory.path == DEFAULT_STATE_DIR.absolute()
     options = StackOptions(
         directory=directory,
@@ -194,11 +196,7 @@ def up(
         settings=settings,
         console=console,
         redis_replica=redis_replica,
-        cloud_arguments=(
-            *("--grid-retry-scale", str(grid_retry_scale)),
-            *("--workflow-retry-scale", str(workflow_retry_scale)),
-            *("--stop-seconds", str(stop_seconds)),
-        ),
+        cloud={option: number for option, number in cloud.items() if number is not None},
         wipe=wipe,
     )
     if ready_fd is None and not foreground:

@@ -21,6 +21,7 @@ from local.functions_host.host import Host
 from local.functions_host.logs import configure_logging
 from local.functions_host.options import HostOptions
 from local.functions_host.site.instance import Instance, InstanceOptions
+from local.functions_host.stack_watch import StackWatch
 from local.site import SiteState
 from local.state_directory import StateDirectory
 
@@ -60,11 +61,15 @@ def run(options: HostOptions, port: int | None) -> NoReturn:
             "host stops at a breakpoint: end them first",
             ", ".join(map(str, others)),
         )
+    watch = StackWatch(
+        StateDirectory(options.state_dir.absolute()), options.settings_file(), dict(os.environ)
+    )
     try:
+        _refuse_other_keys(watch)
         if port is not None:
             listen(port)
         install_breakpoint()
-        code = asyncio.run(_run(options))
+        code = asyncio.run(_run(options, watch))
     except (HostError, ConfigurationError) as error:
         _log.error("%s", error)
         code = 1
@@ -74,7 +79,13 @@ def run(options: HostOptions, port: int | None) -> NoReturn:
     os._exit(code)
 
 
-async def _run(options: HostOptions) -> int | None:
+def _refuse_other_keys(watch: StackWatch) -> None:
+    change = watch.change()
+    if change is not None and change.problem:
+        raise HostError(change.problem)
+
+
+async def _run(options: HostOptions, watch: StackWatch) -> int | None:
     """Return the exit code; None: start again."""
     watching = None
     if options.reload:
@@ -82,7 +93,7 @@ async def _run(options: HostOptions) -> int | None:
         await asyncio.sleep(0)  # begin to watch before the app is loaded
         if watching.done():
             watching.result()
-    instance = DebuggedInstance(options, watching)
+    instance = DebuggedInstance(options, watching, watch)
     try:
         code = await instance.run()
     except AppLoadError as error:
@@ -92,6 +103,8 @@ async def _run(options: HostOptions) -> int | None:
         _log.info("the host starts again after the next change of the app's files")
         await watching
         return None
+    if instance.has_other_keys:
+        return 1
     return None if instance.reloads else code
 
 
@@ -107,12 +120,19 @@ class DebuggedInstance(Instance):
         options: the options of the host.
         change: the task that ends at the first change of the app's files; None: changes are not
             watched.
+        stack: compares the host's settings with those of its stack.
 
     Attributes:
         reloads: whether the instance stopped because of a change.
+        has_other_keys: whether the instance stopped because its stack has other keys.
     """
 
-    def __init__(self, options: HostOptions, change: asyncio.Task[list[str]] | None) -> None:
+    def __init__(
+        self,
+        options: HostOptions,
+        change: asyncio.Task[list[str]] | None,
+        stack: StackWatch,
+    ) -> None:
         super().__init__(
             InstanceOptions(
                 app=options.app,
@@ -127,7 +147,9 @@ class DebuggedInstance(Instance):
         )
         self._site = SiteState(options.state_dir.absolute())
         self._change = change
+        self._stack = stack
         self.reloads = False
+        self.has_other_keys = False
 
     async def _until_stopped(self, host: Host) -> None:
         tasks = [asyncio.create_task(self._follow_site(host))]
@@ -146,10 +168,24 @@ class DebuggedInstance(Instance):
         self.reloads = True
         os.kill(os.getpid(), signal.SIGTERM)  # the app's own handler of SIGTERM runs, too
 
+    def _follow_stack(self) -> None:
+        """End at other keys; start again with changed settings."""
+        change = self._stack.change()
+        if change is None:
+            return
+        if change.problem:
+            _log.error("%s; this host ends", change.problem)
+            self.has_other_keys = True
+        else:
+            _log.info("%s changed; the host starts again", ", ".join(change.settings))
+            self.reloads = True
+        os.kill(os.getpid(), signal.SIGTERM)
+
     async def _follow_site(self, host: Host) -> None:
         """Start no work while the site is stopped; the process stays, with its debugger."""
         problem = ""
         while True:
+            self._follow_stack()
             try:
                 state = self._site.read()
                 problem = ""

@@ -5,15 +5,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import sys
 
 from local.functions_host.changes import changes
 from local.functions_host.errors import HostError
 from local.functions_host.logs import configure_logging
 from local.functions_host.options import HostOptions
+from local.functions_host.stack_watch import StackWatch
 from local.lifeline import LifelineError, stop_requested
 from local.services import Service, StartError, Supervisor
 from local.site import SiteState
+from local.state_directory import StateDirectory
 
 _log = logging.getLogger("Host.Supervisor")
 _POLL_SECONDS = 0.1
@@ -47,6 +50,10 @@ class Instances:
         self._failed = asyncio.Event()
         self._problem = ""
         self._changed: list[str] = []
+        self._stack = StackWatch(
+            StateDirectory(self._state_dir), options.settings_file(), os.environ
+        )
+        self._has_other_keys = False
 
     async def run(self, stop: asyncio.Event) -> int:
         """Run until `stop` is set or an instance fails for good; return the exit code."""
@@ -57,6 +64,9 @@ class Instances:
             while not stop.is_set() and (watching is not None or not self._failed.is_set()):
                 if watching is not None and watching.done():
                     watching.result()
+                self._follow_stack()
+                if self._has_other_keys:
+                    return 1
                 if self._changed:
                     await self._reload()
                 await self._follow_site()
@@ -92,6 +102,15 @@ class Instances:
         self._failed.clear()
         # A new supervisor, because a load error after an earlier start would be retried endlessly.
         self._supervisor = self._new_supervisor()
+
+    def _follow_stack(self) -> None:
+        """Notice a stack with other keys, which ends this host, and changed settings."""
+        change = self._stack.change()
+        if change is not None and change.problem:
+            _log.error("%s; this host ends", change.problem)
+            self._has_other_keys = True
+        elif change is not None:
+            self._changed += change.settings
 
     async def _follow_site(self) -> None:
         try:

@@ -18,6 +18,7 @@ import httpx
 import psutil
 import pytest
 
+from local.files import write_json
 from local.services.child import REPOSITORY
 from local.services.port_reservation import reserve
 from local.services.ports import PortError, ensure_free, free_port
@@ -42,6 +43,9 @@ app = func.FunctionApp()
 @app.route()
 def pid(req: func.HttpRequest) -> str:
     return str(os.getpid())
+@app.route()
+def greeting(req: func.HttpRequest) -> str:
+    return os.environ["GREETING"]
 @app.route()
 def sdks(req: func.HttpRequest) -> str:
     return " ".join({"azure.eventhub", "azure.storage", "aiohttp"} & set(sys.modules))
@@ -73,8 +77,14 @@ class Running:
         return found
 
 
+def write_settings(state: Path, **values: str) -> None:
+    write_json(state / "local.settings.json", {"IsEncrypted": False, "Values": values})
+
+
 @contextlib.contextmanager
-def supervised(directory: Path, *arguments: str, site: State = "Running") -> Iterator[Running]:
+def supervised(
+    directory: Path, *arguments: str, site: State = "Running", stack: str = ""
+) -> Iterator[Running]:
     app, state, log = directory / "app", directory / "state", directory / "log"
     app.mkdir()
     (state / "hosts").mkdir(parents=True)
@@ -82,8 +92,11 @@ def supervised(directory: Path, *arguments: str, site: State = "Running") -> Ite
     (app / "host.json").write_text('{"version": "2.0"}')
     SiteState(state).write(site)
     broken = directory / "broken"
-    settings = {"IsEncrypted": False, "Values": {"BROKEN": str(broken)}}
-    (state / "local.settings.json").write_text(json.dumps(settings))
+    connection = "Endpoint=sb://a;SharedAccessKey=old"
+    write_settings(state, BROKEN=str(broken), GREETING="hello", EventHubConnection=connection)
+    if stack:
+        endpoints = {"event_hub_connection": stack, "settings_file": "/its/settings.json"}
+        write_json(state / "endpoints.json", endpoints)
     with log.open("wb") as output:
         process = subprocess.Popen(
             [
@@ -101,6 +114,42 @@ def supervised(directory: Path, *arguments: str, site: State = "Running") -> Ite
     finally:
         process.kill()
         process.communicate()
+
+
+def test_host_follows_the_settings_of_its_stack(tmp_path: Path) -> None:
+    """Changed settings start the instances again; another key ends the host with a message."""
+    with supervised(tmp_path) as host:
+        own = {
+            "BROKEN": str(host.broken),
+            "EventHubConnection": "Endpoint=sb://a;SharedAccessKey=old",
+        }
+        [first] = host.wait_for_instances(1).values()
+        write_settings(host.state, **own, GREETING="good morning")
+
+        def restarted() -> str:
+            with contextlib.suppress(httpx.HTTPError, KeyError):
+                now = host.instances()[0]
+                if now["pid"] != first["pid"]:
+                    return httpx.get(f"http://127.0.0.1:{now['port']}/api/greeting").text
+            return ""
+
+        assert wait_for(restarted, host.log.read_text) == "good morning"
+        assert "GREETING changed; the instances start again" in host.log.read_text()
+        write_settings(host.state, **own | {"EventHubConnection": "Endpoint=sb://b"})
+        assert host.process.wait(60) == 1
+        assert "EventHubConnection changed in" in host.log.read_text()
+        assert "this host ends" in host.log.read_text()
+        assert host.instances() == {}
+
+
+@pytest.mark.parametrize("options", [[], pytest.param(["--debug"], marks=pytest.mark.long)])
+def test_host_with_the_key_of_an_earlier_stack_ends(tmp_path: Path, options: list[str]) -> None:
+    """The hub of the new stack has the same address, and would refuse the host without end."""
+    with supervised(tmp_path, *options, stack="Endpoint=sb://a;SharedAccessKey=new") as host:
+        assert host.process.wait(60) == 1
+        log = host.log.read_text()
+        assert "has other keys than this host: EventHubConnection in" in log
+        assert "start the host with the settings in /its/settings.json" in log
 
 
 def test_two_instances_are_restarted_and_follow_the_site(tmp_path: Path) -> None:
