@@ -26,7 +26,7 @@ _ANY_CALL = Key("calls", several=True)
 
 
 class Guarding(Protocol):
-    """What a guard uses of a circuit breaker."""
+    """The part of a circuit breaker that a guard uses."""
 
     circuit: Circuit
     instance: str

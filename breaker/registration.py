@@ -144,7 +144,7 @@ def settings_text(
 
 
 class Stated(NamedTuple):
-    """What an instance has registered: its version, its settings and those of dependencies."""
+    """An instance's registered version, its settings and those of dependencies."""
 
     version: str
     settings: BreakerSettings
@@ -179,7 +179,7 @@ def stated(text: str, app: str) -> Stated:
 
 
 def usable[Made](make: Callable[[Mapping[str, Any]], Made], values: Mapping[str, Any]) -> Made:
-    """Return what `make` makes of the values, without those that it refuses."""
+    """Return the result of `make` for the values, without those that it refuses."""
     try:
         return make(values)
     except (SettingsError, TypeError):
