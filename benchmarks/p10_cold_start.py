@@ -12,6 +12,7 @@ from benchmarks.context import Context
 from benchmarks.measuring import interleaved, median, medians, spread
 from benchmarks.result import Check, Result
 from benchmarks.services import child, read_answer
+from breaker.configuration.carried import is_installed, project_folder
 
 RATIO, MEMORY_MIB = 2.2, 60
 CONTENDERS = {
@@ -69,6 +70,8 @@ async def run(context: Context) -> Result:
 def _environment(context: Context) -> Mapping[str, str]:
     """Return an environment with app settings, in which Python keeps bytecode."""
     kept = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    if is_installed():
+        kept["PYTHONPATH"] = str(project_folder())  # the wheel has function_app.py in this folder
     return kept | SETTINGS | {"PYTHONPYCACHEPREFIX": str(context.directory / "bytecode")}
 
 

@@ -13,6 +13,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from breaker.configuration.carried import project_folder
 from local.files import write_json
 from local.services import Service, Supervisor
 from local.services.azurite import azurite_service, storage_connection_string
@@ -113,7 +114,8 @@ async def functions_host(
     write_json(file, {"IsEncrypted": False, "Values": dict(settings)})
     command = ("-m", "local", "host", "--state-dir", str(directory), "--settings", str(file))
     log = directory / "host.log"
-    async with child(*command, "--port", "0", "--lifeline", log=log, answers=False) as process:
+    options = ("--app", str(project_folder()), "--port", "0", "--lifeline")
+    async with child(*command, *options, log=log, answers=False) as process:
         yield process
 
 

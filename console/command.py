@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from breaker.configuration import npm
 from breaker.configuration.command_line import DONE, EXIT_CODES, FAILED, settings_option
 from breaker.configuration.local_settings import read_settings
 from console.settings import ConsoleSettings
@@ -48,6 +49,10 @@ def console(*, host: str, port: int, settings: Path | None) -> int:
     values = read_settings(settings)
     own = ConsoleSettings.from_mapping(values)
     app = compose(values, own)
+    try:
+        npm.install(npm.UPLOT)
+    except npm.NpmError as error:
+        logging.getLogger("console").warning("The page shows no plots: %s", error)
     server = uvicorn.Server(configure(app, own, host=host, port=port))
     server.run()
     return DONE if server.started else FAILED

@@ -21,6 +21,7 @@ from typing import Self
 
 import psutil
 
+from breaker.configuration import npm
 from breaker.configuration.carried import IMPORT_ROOT, project_folder
 from loadtest.errors import StackError, UsageError
 from loadtest.plan.settings import WITH_REPLICA, Scenario, Settings
@@ -149,6 +150,7 @@ class Stack:
 
     async def _start(self) -> None:
         settings = self._settings
+        await asyncio.to_thread(_install_node_packages, console=settings.console)
         await self._child(
             "up",
             *("--foreground", "--lifeline", *self._options()),
@@ -258,6 +260,19 @@ def _refuse_data(directory: Path) -> None:
             f"--keep uses {directory}, which has the data of another stack; delete it with "
             "`python -m local down --wipe`, or run without --keep"
         )
+
+
+def _install_node_packages(*, console: bool) -> None:
+    """Install what the stack takes from npm, on first use, without its limit of 90 s.
+
+    Raises:
+        StackError: npm is missing or failed.
+    """
+    try:
+        for package in (npm.AZURITE, npm.UPLOT) if console else (npm.AZURITE,):
+            npm.install(package)
+    except npm.NpmError as error:
+        raise StackError(str(error)) from None
 
 
 def processes_naming(directory: Path) -> set[psutil.Process]:

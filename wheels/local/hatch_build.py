@@ -13,7 +13,7 @@ from typing import Any
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 from hatchling.metadata.plugin.interface import MetadataHookInterface
 
-PACKAGES = ("console", "loadtest", "local")
+PACKAGES = ("benchmarks", "console", "loadtest", "local")
 CARRIED = (
     "function_app.py",
     "host.json",

@@ -12,7 +12,7 @@ from local.services.child import REPOSITORY
 from tests.integration.wheels.conftest import Wheels
 from tests.support.wheels import files_of, metadata_of, run
 
-PACKAGES = (("breakwater", "breaker", "processing"), ("console", "loadtest", "local"))
+PACKAGES = (("breakwater", "breaker", "processing"), ("benchmarks", "console", "loadtest", "local"))
 
 
 def tracked(*folders: str) -> set[str]:

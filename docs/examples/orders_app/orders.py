@@ -1,0 +1,35 @@
+"""The handler of the app: EVENT_HANDLER=orders:Payments, and the app setting BANK_URL."""
+
+from collections.abc import Mapping
+from typing import Self
+
+import aiohttp
+from pydantic import BaseModel, PositiveInt
+
+from breakwater import Event
+
+
+class Order(BaseModel):
+    id: str
+    cents: PositiveInt
+
+
+class Payments:
+    """Pays each order at the bank, over one pool of connections."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+
+    @classmethod
+    def from_settings(cls, settings: Mapping[str, str]) -> Self:
+        return cls(settings["BANK_URL"])
+
+    async def start(self) -> None:
+        self.pool = aiohttp.ClientSession(raise_for_status=True)
+
+    async def aclose(self) -> None:
+        await self.pool.close()
+
+    async def __call__(self, order: Order, event: Event) -> None:
+        headers = {"Idempotency-Key": event.id}  # the bank ignores a repeated payment
+        await self.pool.post(self.url, json=order.model_dump(), headers=headers)
