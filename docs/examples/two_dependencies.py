@@ -10,9 +10,8 @@ from typing import Self
 
 import httpx
 
-from processing.dependencies import dependency
+from breakwater import Event, dependency
 from processing.errors import DependencyRefusedError
-from processing.event import Event
 
 
 class Orders:

@@ -143,3 +143,13 @@ def test_host_json_that_loses_events_is_refused_at_start(
         Application(settings).check()
     (tmp_path / "host.json").write_text('{"version": "2.0"}')
     Application(settings).check()
+
+
+def test_host_logs_no_run_of_a_timer_that_succeeds(functions: dict[str, Any]) -> None:
+    """The timers run every few seconds; the handler's own lines, in a replay, stay."""
+    levels = json.loads((ROOT / "host.json").read_text())["logging"]["logLevel"]
+    timers = [name for name, (trigger, _) in functions.items() if trigger["type"] == "timerTrigger"]
+    assert timers
+    for name in timers:
+        assert levels[f"Function.{name}"] == "Warning"
+        assert levels[f"Function.{name}.User"] == "Information"

@@ -54,7 +54,7 @@ def message(number: int = 1, body: bytes | None = b"{}", **changes: Any) -> Pois
         "sequence_number": number,
         "offset": str(number),
         "enqueued_ms": 1_700_000_000_000 + number,
-        "error": ErrorDetail("builtins.ValueError", "no good", "Traceback ..."),
+        "error": ErrorDetail("builtins.ValueError", "no good", "Trace", ("orders.py:8 handle",)),
         "attempts": 4,
         "first_attempt_time": "2026-01-01T00:00:00+00:00",
         "last_attempt_time": "2026-01-01T00:00:01+00:00",
@@ -293,6 +293,7 @@ async def test_a_lost_body_is_shown_as_lost() -> None:
     assert found["body_state"] == "lost"
     assert await listed() == ["lost", "queue"]
     assert (found["error"]["message"], found["key"]) == ("no good", "K")
+    assert found["error"]["frames"] == ["orders.py:8 handle"]
     queue.claims.blobs.update(held)
 
     async def down(_check: ClaimCheck) -> bytes:
