@@ -36,6 +36,12 @@ _FIELDS = tuple(
 )
 
 
+RULES = tuple(
+    name for name in _FIELDS if not name.startswith(("store_", "alert_")) and name != "poll_seconds"
+)
+"""The settings that decide on the circuit's state, the same for instances and tools."""
+
+
 class Poller(NamedTuple):
     """An instance that polls, and its settings as `settings_text` returns them."""
 

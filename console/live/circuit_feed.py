@@ -11,6 +11,7 @@ from typing import Any
 
 from breaker import BreakerError, BreakerSettings, Circuit, CircuitBreaker
 from console.live.fanout import Fanout
+from console.live.registered import RegisteredRules
 
 logger = logging.getLogger(__name__)
 
@@ -40,6 +41,7 @@ class Reading:
     def __init__(self, breaker: CircuitBreaker, entries: int = ENTRIES) -> None:
         self._breaker = breaker
         self._entries = entries
+        self._registered = RegisteredRules(breaker)
         self._position: object = None
         self._read_at = 0.0
         self._shown: dict[str, Any] | None = None
@@ -57,7 +59,11 @@ class Reading:
             Whether a page should receive the circuit again.
         """
         circuit = self.circuit = self._breaker.circuit
-        self.document = circuit_document(circuit, self._breaker.settings)
+        await self._registered.read(pages=pages)
+        self.document = circuit_document(circuit, self._registered.settings) | {
+            "failure_threshold": self._registered.settings.failure_threshold,
+            "note": self._registered.note,
+        }
         lasting = {name: value for name, value in self.document.items() if name not in _PASSING}
         before, now = self.history, time.monotonic()
         # The store writes history and circuit together, so a new state is in the history.

@@ -144,7 +144,8 @@ function reasonOf(circuit, model) {
     return `${circuit.reason}. At ${clock(circuit.resume_at * 1000)} the circuit ${then}.`;
   }
   if (circuit.state !== "closed") return circuit.reason;
-  return [circuit.reason || workOf(model), dependenciesNote(model)].filter(Boolean).join(" ");
+  const parts = [circuit.reason || workOf(model), dependenciesNote(model), circuit.note];
+  return parts.filter(Boolean).join(" ");
 }
 
 /** Return which dependencies' circuits are not closed, as a sentence. */
