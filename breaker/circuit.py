@@ -22,14 +22,14 @@ from breaker.errors import (
     CircuitOpenError,
     StaleGenerationError,
     StoreUnavailableError,
-    UnknownCircuitError,
 )
 from breaker.guarded_calls import GuardedCalls
 from breaker.keys import Key
 from breaker.metrics import Instruments, default_meter
 from breaker.names import split_name
 from breaker.notes import Notes
-from breaker.registration import Registration, registration_of, settings_text, stated
+from breaker.registered_circuit import RegisteredCircuit
+from breaker.registration import settings_text
 from breaker.settings import BreakerSettings
 from breaker.state import (
     MAX_ERROR_CHARS,
@@ -56,7 +56,7 @@ REPEAT_SECONDS_MAX = 1_800.0
 REFUSED_WAIT_SECONDS = 1.0
 
 
-class CircuitBreaker(GuardedCalls, CircuitView):
+class CircuitBreaker(GuardedCalls, RegisteredCircuit, CircuitView):
     """A circuit breaker for one instance of a fleet.
 
     While `circuit.admits` is true, `try_acquire` uses the pushed state and does no I/O. Use the
@@ -162,9 +162,9 @@ class CircuitBreaker(GuardedCalls, CircuitView):
 
     async def start(self) -> None:
         """Take a first snapshot and start watching; during a store outage, start on hold."""
-        self.loop = asyncio.get_running_loop()
         await self.refresh()
         self._watcher.start()
+        self.loop = asyncio.get_running_loop()
 
     async def aclose(self) -> None:
         """Stop watching, wait for the alert that is being published, and close connections."""
@@ -404,54 +404,6 @@ class CircuitBreaker(GuardedCalls, CircuitView):
         if limit < 1:
             raise ValueError(f"limit is {limit}: it takes a whole number of at least 1")
         return await self._store.history(limit)
-
-    async def registration(self) -> Registration | None:
-        """Return the instances that poll this circuit, with their settings.
-
-        Returns:
-            None if no instance has registered the circuit within `registration.KEPT_SECONDS`.
-
-        Raises:
-            StoreUnavailableError: the store does not answer.
-        """
-        now, seen = await self._store.registered(self._rules)
-        return registration_of(self.name, now, seen, self._stated)
-
-    async def circuits(self) -> frozenset[str]:
-        """Return the names of all apps' circuits in this store that instances have registered.
-
-        Raises:
-            StoreUnavailableError: the store does not answer, or refuses the search.
-        """
-        return await self._store.names()
-
-    async def check_exists(self) -> Registration | None:
-        """Return the registration of a circuit, or refuse a name that nobody uses.
-
-        Returns:
-            None if the circuit has a state in the store and no registration: the instances that
-            polled it were of a version that registered nothing.
-
-        Raises:
-            UnknownCircuitError: no instance has registered the circuit, and it has no state.
-            StoreUnavailableError: the store does not answer.
-        """
-        found = await self.registration()
-        if found is not None:
-            return found
-        circuit = await self.refresh()
-        if circuit.generation or circuit.last_success_at is not None or circuit.failures:
-            return None
-        try:
-            known = await self.circuits()
-        except StoreUnavailableError:
-            known = None
-        raise UnknownCircuitError(self.name, known)
-
-    def _stated(self, text: str) -> tuple[str, BreakerSettings]:
-        """Return the version and this circuit's settings in an instance's stored text."""
-        found = stated(text, split_name(self.name)[0])
-        return found.version, found.settings
 
     async def _probe(self, key: str) -> Permit:
         probe_id = uuid.uuid4().hex

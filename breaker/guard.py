@@ -25,17 +25,22 @@ _ANY_CALL = Key("calls", several=True)
 """The key of calls without a key; many failed calls are no failure of one key alone."""
 
 
-class Guarding(Protocol):
-    """The part of a circuit breaker that a guard uses."""
+class Started(Protocol):
+    """The name of a circuit breaker, and its event loop once it is started."""
 
-    circuit: Circuit
-    instance: str
-    settings: BreakerSettings
     loop: asyncio.AbstractEventLoop | None
 
     @property
     def name(self) -> str:
         """The circuit's name."""
+
+
+class Guarding(Started, Protocol):
+    """The part of a circuit breaker that a guard uses."""
+
+    circuit: Circuit
+    instance: str
+    settings: BreakerSettings
 
     @property
     def note_success(self) -> Callable[[float], None]:
@@ -118,7 +123,7 @@ class Guard:
 
     def __enter__(self) -> None:
         self._refuse_reuse()
-        loop, circuit = self._loop_of_another_thread(), self._breaker.circuit
+        loop, circuit = loop_of_another_thread(self._breaker), self._breaker.circuit
         if circuit.admits:  # the thread need not wait for the loop
             self._permit = Permit(circuit.generation)
             loop.call_soon_threadsafe(self._breaker.enter, self._noted)
@@ -133,7 +138,7 @@ class Guard:
         trace: TracebackType | None,
     ) -> None:
         seconds, loop = time.monotonic() - self._began, self._breaker.loop
-        if loop is None:  # the breaker was closed during the call
+        if loop is None or loop.is_closed():  # the breaker was closed during the call
             return
         if error is None and not self._must_record():
             loop.call_soon_threadsafe(self._note_success, seconds)
@@ -180,20 +185,24 @@ class Guard:
                 "each block"
             )
 
-    def _loop_of_another_thread(self) -> asyncio.AbstractEventLoop:
-        """Return the breaker's loop, if the calling thread may wait for it."""
-        name = self._breaker.name
-        if _running_loop() is not None:
-            raise MisuseError(
-                f"a plain call or `with` on circuit {name!r} would block this thread's event loop; "
-                "use `async with breaker.guard():`, or protect a coroutine function"
-            )
-        if self._breaker.loop is None:
-            raise MisuseError(
-                f"circuit {name!r} was not started; call inside `with breaker:`, or inside "
-                "`async with breaker:` of another thread"
-            )
-        return self._breaker.loop
+
+def loop_of_another_thread(breaker: Started) -> asyncio.AbstractEventLoop:
+    """Return the breaker's loop, if the calling thread may wait for it.
+
+    Raises:
+        MisuseError: the breaker was not started, or the thread runs an event loop.
+    """
+    if _running_loop() is not None:
+        raise MisuseError(
+            f"a plain call or `with` on circuit {breaker.name!r} would block this thread's event "
+            "loop; use `async with breaker.guard():`, or protect a coroutine function"
+        )
+    if breaker.loop is None:
+        raise MisuseError(
+            f"circuit {breaker.name!r} was not started; call inside `with breaker:`, or inside "
+            "`async with breaker:` of another thread"
+        )
+    return breaker.loop
 
 
 async def _on(loop: asyncio.AbstractEventLoop | None, work: Coroutine[Any, Any, None]) -> None:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from functools import wraps
 from types import TracebackType
 from typing import Any, Protocol, Self, overload
 
 from breaker.errors import MisuseError
-from breaker.guard import Failures, Guard, Guarding
-from breaker.loop_thread import LoopThread
+from breaker.guard import Failures, Guard, Guarding, Started, loop_of_another_thread
+from breaker.loop_thread import LoopThread, wait_for
 
 
 class Decorator(Protocol):
@@ -71,6 +71,21 @@ class GuardedCalls:
             return _protected(lambda: Guard(self, failures), decorated)
 
         return decorate if function is None else decorate(function)
+
+    def run[Result](self: Started, work: Coroutine[Any, Any, Result]) -> Result:
+        """Run a method of the started breaker from a thread without an event loop.
+
+        For example `breaker.run(breaker.approve(1, by="ann"))`.
+
+        Raises:
+            MisuseError: the breaker was not started, or the thread runs an event loop.
+        """
+        try:
+            loop = loop_of_another_thread(self)
+        except MisuseError:
+            work.close()
+            raise
+        return wait_for(loop, work)
 
     def __enter__(self) -> Self:
         """Start the breaker on an event loop in a thread of its own."""

@@ -276,12 +276,10 @@ def test_plain_functions_are_protected_without_an_event_loop(store: CountingStor
 
 def test_plain_probe_closes_the_circuit(store: CountingStore) -> None:
     with CircuitBreaker(store, SETTINGS) as breaker:
-        assert breaker.loop is not None
         for _ in range(2):
             with pytest.raises(OSError), breaker.guard():
                 raise OSError
-        approving = asyncio.run_coroutine_threadsafe(breaker.approve(1, "ann"), breaker.loop)
-        approving.result()
+        breaker.run(breaker.approve(1, "ann"))
         with breaker.guard():
             pass
         assert breaker.circuit.state is CircuitState.CLOSED
@@ -332,6 +330,28 @@ def test_plain_call_before_the_start_is_refused(store: CountingStore) -> None:
     breaker = CircuitBreaker(store, SETTINGS)
     with pytest.raises(MisuseError, match="circuit 'c' was not started"), breaker.guard():
         pytest.fail("was entered")
+
+
+async def test_waiting_for_a_method_on_an_event_loop_is_refused(breaker: CircuitBreaker) -> None:
+    with pytest.raises(MisuseError, match="would block"):
+        breaker.run(breaker.refresh())
+
+
+def test_call_that_outlives_its_breaker_ends(store: CountingStore) -> None:
+    """Its outcome is not counted any more, and the caller gets its own error."""
+    breaker = CircuitBreaker(store, SETTINGS)
+    with breaker:
+        guard = breaker.guard()
+        guard.__enter__()
+        failing = breaker.guard()
+        failing.__enter__()
+    guard.__exit__(None, None, None)
+    with pytest.raises(OSError):
+        try:
+            raise OSError
+        except OSError as error:
+            failing.__exit__(OSError, error, None)
+            raise
 
 
 async def test_plain_start_of_a_started_breaker_is_refused(breaker: CircuitBreaker) -> None:

@@ -1,0 +1,81 @@
+"""The methods of a circuit breaker about the instances that have registered its circuit."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+from breaker.errors import StoreUnavailableError, UnknownCircuitError
+from breaker.names import split_name
+from breaker.registration import Registration, registration_of, stated
+from breaker.settings import BreakerSettings
+from breaker.state import Circuit, Rules
+from breaker.stores.fallback import FallbackStore
+
+
+class RegisteredCircuit(ABC):
+    """A circuit whose instances register with their polls.
+
+    Attributes:
+        settings: the rules of this instance or tool.
+    """
+
+    settings: BreakerSettings
+    _store: FallbackStore
+    _rules: Rules
+
+    @property
+    @abstractmethod
+    def name(self) -> str:
+        """The circuit's name."""
+
+    @abstractmethod
+    async def refresh(self) -> Circuit:
+        """Return the store's state."""
+
+    async def registration(self) -> Registration | None:
+        """Return the instances that poll this circuit, with their settings.
+
+        Returns:
+            None if no instance has registered the circuit within `registration.KEPT_SECONDS`.
+
+        Raises:
+            StoreUnavailableError: the store does not answer.
+        """
+        now, seen = await self._store.registered(self._rules)
+        return registration_of(self.name, now, seen, self._stated)
+
+    async def circuits(self) -> frozenset[str]:
+        """Return the names of all apps' circuits in this store that instances have registered.
+
+        Raises:
+            StoreUnavailableError: the store does not answer, or refuses the search.
+        """
+        return await self._store.names()
+
+    async def check_exists(self) -> Registration | None:
+        """Return the registration of a circuit, or refuse a name that nobody uses.
+
+        Returns:
+            None if the circuit has a state in the store and no registration: the instances that
+            polled it were of a version that registered nothing.
+
+        Raises:
+            UnknownCircuitError: no instance has registered the circuit, and it has no state.
+            StoreUnavailableError: the store does not answer.
+        """
+        found = await self.registration()
+        if found is not None:
+            return found
+        circuit = await self.refresh()
+        if circuit.generation or circuit.last_success_at is not None or circuit.failures:
+            return None
+        try:
+            known = await self.circuits()
+        except StoreUnavailableError:
+            known = None
+        raise UnknownCircuitError(self.name, known)
+
+    def _stated(self, text: str) -> tuple[str, BreakerSettings]:
+        """Return the version and this circuit's settings in an instance's stored text."""
+        found = stated(text, split_name(self.name)[0])
+        return found.version, found.settings
