@@ -10,7 +10,7 @@ from packaging.requirements import Requirement
 from breaker.configuration.version import VERSION
 from local.services.child import REPOSITORY
 from tests.integration.wheels.conftest import Wheels
-from tests.support.wheels import files_of, metadata_of, run
+from tests.support.wheels import FOLDERS, files_of, metadata_of, run
 
 PACKAGES = (("breakwater", "breaker", "processing"), ("benchmarks", "console", "loadtest", "local"))
 
@@ -47,6 +47,12 @@ def test_version_has_one_place(wheels: Wheels) -> None:
     assert f"breakwater=={VERSION}" in metadata_of(wheels[1]).get_all("Requires-Dist", [])
     written = run("git", "grep", "-lE", rf"version = .{re.escape(VERSION)}", cwd=REPOSITORY, code=1)
     assert written.stdout == ""
+
+
+def test_both_projects_have_the_same_license() -> None:
+    """A source distribution cannot have a link, so the second project has a copy."""
+    texts = {(folder / "LICENSE").read_text() for folder in FOLDERS}
+    assert len(texts) == 1
 
 
 def pinned(file: str) -> dict[str, str]:

@@ -22,7 +22,17 @@ def test_package_has_only_the_app() -> None:
             if path.is_file() and "__pycache__" not in path.parts
         }
         assert needed <= files
-    ours = {"console", "local", "loadtest", "benchmarks", "tests", "infra", "docs", "scripts"}
+    ours = {
+        "console",
+        "local",
+        "loadtest",
+        "benchmarks",
+        "tests",
+        "infra",
+        "docs",
+        "scripts",
+        "wheels",
+    }
     assert not {file.parts[0] for file in files} & ours
 
 
