@@ -7,6 +7,7 @@ has them.
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 IMPORT_ROOT = Path(__file__).resolve().parents[2]
@@ -23,3 +24,13 @@ def is_installed() -> bool:
 def project_folder() -> Path:
     """Return the folder with infra/, function_app.py and the other files of the repository."""
     return _CARRIED if is_installed() else IMPORT_ROOT
+
+
+def python_module(name: str) -> tuple[str, ...]:
+    """Return the command that runs a module of the project in the current folder of a user.
+
+    An installed module comes before a module of the same name in that folder, such as a `local.py`
+    of the user's app. A clone need not be installed, so there the folder comes first as usual.
+    """
+    options = ("-P",) if is_installed() else ()
+    return (sys.executable, *options, "-m", name)

@@ -13,7 +13,6 @@ import asyncio
 import contextlib
 import os
 import shutil
-import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -22,7 +21,7 @@ from typing import Self
 import psutil
 
 from breaker.configuration import npm
-from breaker.configuration.carried import IMPORT_ROOT, project_folder
+from breaker.configuration.carried import IMPORT_ROOT, project_folder, python_module
 from loadtest.errors import StackError, UsageError
 from loadtest.plan.settings import WITH_REPLICA, Scenario, Settings
 from loadtest.target.endpoints import Endpoints
@@ -55,7 +54,7 @@ class Child:
         """Start `python -m local <arguments>` in a folder, with its output in `log`."""
         with log.open("wb") as output:
             process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "local", *arguments),
+                *(*python_module("local"), *arguments),
                 cwd=folder,
                 stdin=asyncio.subprocess.PIPE,
                 stdout=output,

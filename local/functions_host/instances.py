@@ -6,8 +6,8 @@ import asyncio
 import contextlib
 import logging
 import os
-import sys
 
+from breaker.configuration.carried import python_module
 from local.functions_host.changes import changes
 from local.functions_host.errors import HostError
 from local.functions_host.logs import configure_logging
@@ -161,7 +161,7 @@ class Instances:
 
     def _command(self, index: int) -> list[str]:
         options = self._options
-        command = [sys.executable, "-m", "local.functions_host"]
+        command = [*python_module("local.functions_host")]
         command += ["--app", str(options.app.absolute())]
         if settings := options.settings_file():
             command += ["--settings", str(settings)]

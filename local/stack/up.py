@@ -7,13 +7,13 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Sequence
 from types import FrameType
 from typing import TYPE_CHECKING, NoReturn
 
 from breaker.configuration import npm
+from breaker.configuration.carried import python_module
 from local.stack.running import differences
 from local.stack.stack import StackOptions
 from local.stack.supervise import Outcome, supervise
@@ -78,7 +78,7 @@ def run_detached(
     read_end, write_end = os.pipe()
     with directory.supervisor_log.open("ab") as log:
         supervisor = subprocess.Popen(
-            [sys.executable, "-m", "local", *arguments, "--ready-fd", str(write_end)],
+            [*python_module("local"), *arguments, "--ready-fd", str(write_end)],
             stdin=None if lifeline else subprocess.DEVNULL,
             stdout=log,
             stderr=log,

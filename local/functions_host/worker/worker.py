@@ -15,6 +15,7 @@ from azure.functions.eventhub import EventHubTriggerConverter
 from azure_functions_runtime.bindings.datumdef import Datum
 from azure_functions_runtime.native_invocation import invocation_request_native
 
+import local
 from local.functions_host.errors import AppLoadError
 from local.functions_host.worker import protos
 from local.functions_host.worker.functions import Function
@@ -62,6 +63,7 @@ class Worker:
             raise AppLoadError(
                 f"no {script.name} in {self._directory}; name the app's folder with --app"
             )
+        self._check_names()
         os.chdir(self._directory)
         if sys.path[:1] != [str(self._directory)]:
             sys.path.insert(0, str(self._directory))
@@ -104,6 +106,19 @@ class Worker:
             max_retry_count=retry.max_retry_count if retry else 0,
         )
         return Result(ok, value, dict(outputs), error or "", trace or "")
+
+    def _check_names(self) -> None:
+        """Refuse an app whose module would get this process's package instead of its own.
+
+        Raises:
+            AppLoadError: the app has a module `local`.
+        """
+        for file in (self._directory / "local.py", self._directory / "local" / "__init__.py"):
+            if file.is_file() and not file.samefile(local.__file__):
+                raise AppLoadError(
+                    f"{file} cannot be imported on the local host, whose own package has the name "
+                    "`local`; rename the module"
+                )
 
     def _load_error(self, script: Path, exception: Any) -> AppLoadError:
         """Build an error that names the last frame inside the app's folder."""

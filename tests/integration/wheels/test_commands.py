@@ -29,6 +29,22 @@ def test_each_command_of_the_local_wheel_loads(installed: Path, tmp_path: Path) 
 
 
 @pytest.mark.long
+def test_host_runs_beside_a_module_of_its_own_name(installed: Path, tmp_path: Path) -> None:
+    """The folder of the app comes after the installed packages, until the host refuses the app."""
+    for name in ("local.py", "console.py"):
+        (tmp_path / name).write_text("raise SystemExit(1)\n")
+    (tmp_path / "function_app.py").touch()
+    (tmp_path / "host.json").write_text('{"version": "2.0"}')
+    ended = run(
+        *(sys.executable, "-P", "-m", "breakwater", "host", "--port", "0"),
+        cwd=tmp_path,
+        environment=outside(installed),
+        code=1,
+    )
+    assert f"{tmp_path / 'local.py'} cannot be imported on the local host" in ended.stdout
+
+
+@pytest.mark.long
 def test_console_without_npm_serves_the_page_and_says_what_is_missing(
     installed: Path, tmp_path: Path, redis_url: str
 ) -> None:

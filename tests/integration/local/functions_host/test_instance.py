@@ -60,6 +60,15 @@ def test_an_app_that_does_not_import_is_refused_with_file_and_line() -> None:
     assert "there_is_no_such_module" in output
 
 
+def test_an_app_whose_module_the_host_hides_is_refused(tmp_path: Path) -> None:
+    """`import local` in the app would get the host's package instead of the app's module."""
+    app = _app(tmp_path, _HTTP)
+    (app / "local.py").touch()
+    code, output = _run(app)
+    assert code == 1
+    assert f"{app / 'local.py'} cannot be imported on the local host" in output
+
+
 def test_a_syntax_error_is_refused_with_file_and_line(tmp_path: Path) -> None:
     app = _app(tmp_path, "import azure.functions as func\n\ndef broken(:\n")
     code, output = _run(app)
