@@ -6,6 +6,7 @@ import asyncio
 import re
 import time
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ from breaker import (
     Step,
     StepKind,
     StoreUnavailableError,
+    UnknownCircuitError,
 )
 from breaker.notes import Report
 from breaker.state import SUCCESS_REPORTS, Change, Rules
@@ -400,6 +402,24 @@ async def test_documented_acl_user_has_all_needed_rights(redis_url: str) -> None
                 await wrong.snapshot(RULES)
             assert "wrong" not in str(raised.value)
             await wrong.aclose()
+        finally:
+            client.acl_deluser("operator")
+
+
+async def test_user_without_the_right_to_search_gets_the_refusal_without_names(
+    redis_url: str,
+) -> None:
+    """Earlier versions did not need SCAN; the circuit is refused all the same."""
+    words = [word for word in documented_acl() if word != "+scan"]
+    with redis.Redis.from_url(redis_url) as client:
+        client.execute_command(*words)
+        try:
+            url = f"redis://operator:secret@{redis_url.removeprefix('redis://')}"
+            store = RedisCircuitStore(url, "c", timeout_seconds=STORE_SECONDS)
+            async with aclosing(CircuitBreaker(store, SETTINGS, registers=False)) as tool:
+                with pytest.raises(UnknownCircuitError, match="could not be read") as raised:
+                    await tool.check_exists()
+            assert raised.value.known is None
         finally:
             client.acl_deluser("operator")
 
