@@ -47,8 +47,9 @@ class Outage:
             return self.error()
         if not self.name:
             return DependencyUnavailableError("down: declared by downstream_down()")
+        # Without `dependency=`: the block that the error leaves names its dependency.
         text = f"{self.name} is down: declared by downstream_down({self.name!r})"
-        return DependencyUnavailableError(text, dependency=self.name)
+        return DependencyUnavailableError(text)
 
 
 OUTAGES: dict[str, Outage] = {}

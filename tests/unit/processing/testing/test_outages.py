@@ -39,10 +39,11 @@ def test_outage_raises_the_error_that_the_test_chooses() -> None:
     assert "ConnectionError: gone" in str(outcome)
 
 
-def test_outage_counts_for_the_circuit_of_the_dependency() -> None:
+@pytest.mark.parametrize("handler", [charge, charge_in_thread])
+def test_outage_counts_for_the_circuit_of_the_dependency(handler: object) -> None:
     settings = {"BREAKER_FAILURE_THRESHOLD": 2, "BREAKER_HALF_OPEN_PERMITS": 1}
     events = [event(key=str(number)) for number in range(4)]
-    with TestApp(charge, settings=settings) as app:
+    with TestApp(handler, settings=settings) as app:
         with downstream_down("bank"):
             outcome = app.run(events)
             assert outcome.circuits == {"bank": CircuitState.OPEN}
