@@ -14,6 +14,7 @@ from processing.circuit_wiring import instance_name
 from processing.crashes.careful import create_careful_gauge
 from processing.deferring.heartbeat import Heartbeat
 from processing.deferring.heartbeat_redis import RedisHeartbeat
+from processing.handlers.debugging import is_debugging
 from processing.handlers.loaded import LoadedHandler
 from processing.monitoring.batch_memory import batch_memory_warning, memory_bytes
 from processing.monitoring.health import Health, replicas_do_not_confirm
@@ -78,7 +79,8 @@ class Parts:
                 blocked=telemetry.loop_blocked,
             )
             handler.recorder = watchdog.recorder
-            watchdog.start()
+            if not is_debugging(settings):  # a breakpoint stops the loop on purpose
+                watchdog.start()
             opened.push_async_callback(watchdog.aclose)
             publisher = wiring.publisher(wiring.credential)
             if publisher is None:

@@ -15,7 +15,7 @@ from typing import NoReturn
 
 from breaker.configuration.errors import ConfigurationError
 from local.functions_host.changes import changes
-from local.functions_host.debugger import DEBUG_VARIABLE, install_breakpoint, listen
+from local.functions_host.debugger import DEBUG_VARIABLE, open_debuggers
 from local.functions_host.errors import AppLoadError, HostError
 from local.functions_host.host import Host
 from local.functions_host.logs import configure_logging
@@ -36,11 +36,18 @@ class _Beginning:
     folder: Path
     environment: Mapping[str, str]
 
-    def again(self) -> NoReturn:
-        """Replace this process by a new one with the same command, id and terminal."""
+    def again(self, *, listens: bool) -> NoReturn:
+        """Replace this process by a new one with the same command, id and terminal.
+
+        Args:
+            listens: whether debugpy listens for an editor. Then debugpy's own `execve` would
+                connect the new process to the old one.
+        """
         sys.stdout.flush()
         os.chdir(self.folder)
-        os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], self.environment)  # noqa: S606 - the same command again
+        execve = getattr(os, "original_execve", os.execve) if listens else os.execve
+        execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], self.environment)
+        raise AssertionError("the process was replaced")
 
 
 def run(options: HostOptions, port: int | None) -> NoReturn:
@@ -66,15 +73,13 @@ def run(options: HostOptions, port: int | None) -> NoReturn:
     )
     try:
         _refuse_other_keys(watch)
-        if port is not None:
-            listen(port)
-        install_breakpoint()
+        open_debuggers(port)
         code = asyncio.run(_run(options, watch))
     except (HostError, ConfigurationError) as error:
         _log.error("%s", error)
         code = 1
     if code is None:
-        beginning.again()
+        beginning.again(listens=port is not None)
     sys.stdout.flush()
     os._exit(code)
 
@@ -89,7 +94,7 @@ async def _run(options: HostOptions, watch: StackWatch) -> int | None:
     """Return the exit code; None: start again."""
     watching = None
     if options.reload:
-        watching = asyncio.create_task(_first_change(options.app.absolute()))
+        watching = asyncio.create_task(_first_change(options))
         await asyncio.sleep(0)  # begin to watch before the app is loaded
         if watching.done():
             watching.result()
@@ -108,8 +113,9 @@ async def _run(options: HostOptions, watch: StackWatch) -> int | None:
     return None if instance.reloads else code
 
 
-async def _first_change(app: Path) -> list[str]:
-    async with contextlib.aclosing(changes(app)) as found:
+async def _first_change(options: HostOptions) -> list[str]:
+    app, state = options.app.absolute(), options.state_dir.absolute()
+    async with contextlib.aclosing(changes(app, state)) as found:
         return await anext(found)
 
 

@@ -72,28 +72,41 @@ def _interrupt_by_exception() -> Any:
     return signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-def install_breakpoint() -> None:
-    """Let `breakpoint()` open the terminal's debugger.
+def open_debuggers(port: int | None) -> None:
+    """Let `breakpoint()` open a debugger: an attached editor, else the terminal.
 
     An editor's debugger that runs already keeps its own hook, and PYTHONBREAKPOINT has its usual
     meaning.
+
+    Args:
+        port: a loopback port to which an editor can attach, 0 for any free port; None: no port.
+
+    Raises:
+        HostError: debugpy is not installed, or the port is taken.
     """
-    if sys.breakpointhook is sys.__breakpointhook__ and not os.environ.get("PYTHONBREAKPOINT"):
+    is_free = sys.breakpointhook is sys.__breakpointhook__ and not os.environ.get(
+        "PYTHONBREAKPOINT"
+    )
+    if port is not None:
+        listen(port)  # replaces the hook by one that ignores breakpoint() without an editor
+    if is_free:
         sys.breakpointhook = _stop_here
 
 
 def _stop_here(*_arguments: Any, **_options: Any) -> None:
     frame: FrameType | None = sys._getframe().f_back
-    if (editor := _attached_editor()) is not None:
-        editor.breakpoint()
-        return
-    TerminalDebugger().set_trace(frame)
-
-
-def _attached_editor() -> Any:
-    """Return the module debugpy if an editor is attached to the port, else None."""
     debugpy = sys.modules.get("debugpy")
-    return debugpy if debugpy is not None and debugpy.is_client_connected() else None
+    if debugpy is None or not debugpy.is_client_connected():
+        TerminalDebugger().set_trace(frame)
+        return
+    # As debugpy.breakpoint(), which would stop in this function.
+    sys.modules["pydevd"].settrace(
+        suspend=True,
+        trace_only_current_thread=True,
+        patch_multiprocessing=False,
+        stop_at_frame=frame,
+        notify_stdin=False,
+    )
 
 
 def listen(port: int) -> int:

@@ -91,7 +91,7 @@ class Instances:
         )
 
     async def _watch(self) -> None:
-        async for files in changes(self._options.app.absolute()):
+        async for files in changes(self._options.app.absolute(), self._state_dir):
             self._changed += files
 
     async def _reload(self) -> None:

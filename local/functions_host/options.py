@@ -53,7 +53,7 @@ class HostOptions:
 
     @property
     def is_default_stack(self) -> bool:
-        """Whether the stack is that of the current folder."""
+        """Return whether the stack is that of the current folder."""
         return self.state_dir.absolute() == DEFAULT_STATE_DIR.absolute()
 
     def no_stack_hint(self) -> str:

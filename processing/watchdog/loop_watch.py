@@ -85,11 +85,11 @@ class LoopWatch:
         self._thread.start()
 
     async def aclose(self) -> None:
-        """End both."""
+        """End both, if they were started."""
         self._ended.set()
         if self._timer is not None:
             self._timer.cancel()
-        await asyncio.to_thread(self._thread.join)
+            await asyncio.to_thread(self._thread.join)
 
     @property
     def notice(self) -> str | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import socket
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -13,6 +12,7 @@ import httpx
 import pytest
 
 from local.site import SiteState
+from tests.support.local.editor import Editor
 from tests.support.local.functions_host import clean_environment
 from tests.support.local.terminal import Terminal, terminal
 
@@ -112,14 +112,15 @@ def test_ctrl_c_without_a_breakpoint_stops_the_host(tmp_path: Path) -> None:
 
 @pytest.mark.long
 def test_debugged_host_starts_again_in_its_process_after_a_change(tmp_path: Path) -> None:
-    """An app that does not load waits for the next change; process and terminal stay."""
-    with debugged(tmp_path, "--reload") as host:
+    """An app that does not load waits for the next change; process, terminal and port stay."""
+    with debugged(tmp_path, "--reload", "--debugpy-port", "0") as host:
         host.wait_started()
         code = host.app / "function_app.py"
         code.write_text("def broken(:\n")
         host.terminal.wait_for("function_app.py changed; the host starts again")
         host.terminal.wait_for("the host starts again after the next change")
         code.write_text(_APP.replace("not changed", "a second version"))
+        host.terminal.wait_for("Editors can attach to 127.0.0.1:")
         host.wait_started()
         assert host.get("pid").text == f"{host.terminal.process.pid} 1"
         answer = host.call("coroutine")
@@ -145,19 +146,24 @@ def test_debugged_host_starts_no_work_while_the_site_is_stopped(tmp_path: Path) 
 
 
 @pytest.mark.long
-def test_editor_can_attach_to_the_port_of_debugpy(tmp_path: Path) -> None:
-    """The Debug Adapter Protocol's first message is answered."""
+def test_breakpoint_opens_an_attached_editor(tmp_path: Path) -> None:
+    """Without an editor, breakpoint() still opens the terminal's debugger."""
     with debugged(tmp_path, "--debugpy-port", "0") as host:
         host.terminal.wait_for("Editors can attach to 127.0.0.1:")
         port = int(host.terminal.wait_for(" (Debug Adapter Protocol)"))
         host.wait_started()
-        body = json.dumps({"seq": 1, "type": "request", "command": "initialize", "arguments": {}})
-        with socket.create_connection(("127.0.0.1", port), timeout=60) as editor:
-            editor.sendall(f"Content-Length: {len(body)}\r\n\r\n{body}".encode())
-            received = b""
-            while b"supportsConfigurationDoneRequest" not in received:
-                more = editor.recv(65536)
-                assert more, received
-                received += more
+        answer = host.call("coroutine")
+        host.terminal.wait_for(_PROMPT)
+        host.terminal.type("continue")
+        assert answer.result().text == "not changed"
+        with Editor(port) as editor:
+            editor.attach()
+            answer = host.call("coroutine")
+            thread = editor.event("stopped")["threadId"]
+            frame = editor.ask("stackTrace", threadId=thread)["stackFrames"][0]
+            assert frame["name"] == "coroutine"
+            editor.ask("setExpression", expression="text", value="'by editor'", frameId=frame["id"])
+            editor.ask("continue", threadId=thread)
+            assert answer.result().text == "by editor"
         host.terminal.press_ctrl_c()
         assert host.terminal.wait() == 0
