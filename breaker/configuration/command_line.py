@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import re
 import signal
 import sys
 from collections.abc import Callable, Coroutine, Mapping, Sequence
@@ -32,6 +33,8 @@ PREFIX = "breakwater: "
 COMMON_ERRORS: Mapping[type[Exception], int] = {ConfigurationError: WRONG_ARGUMENT, OSError: FAILED}
 """The exit code of errors that each command line may raise."""
 
+SETTINGS_FILE = "local.settings.json"
+_MISSING = re.compile(r"is not set|is missing")
 _HELP = {"help_option_names": ["-h", "--help"]}
 
 
@@ -222,8 +225,9 @@ def run(
         defaults: defaults of options that replace the commands' own: for each command a mapping of
             its parameters' names.
     """
+    arguments = sys.argv[1:] if argv is None else list(argv)
     try:
-        code = _invoke(command, sys.argv[1:] if argv is None else list(argv), prog, defaults)
+        code = _invoke(command, arguments, prog, defaults)
         sys.stdout.flush()
     except (KeyboardInterrupt, click.Abort):
         return INTERRUPTED
@@ -233,7 +237,7 @@ def run(
         click.echo(error.format_message(), err=True)
         return WRONG_ARGUMENT
     except click.ClickException as error:
-        say_error(_text(error))
+        say_error(_text(error) + _hint(error.__cause__, arguments))
         return error.code if isinstance(error, Refused) else error.exit_code
     except Exception as error:
         if isinstance(error, OSError) and error.errno == errno.EPIPE:
@@ -243,7 +247,7 @@ def run(
         found = code_of(error, {**COMMON_ERRORS, **codes})
         if found is None:
             raise
-        say_error(str(error))
+        say_error(str(error) + _hint(error, arguments))
         return found
     return code
 
@@ -255,6 +259,15 @@ def _invoke(
     with command.make_context(prog, arguments, **extra) as context:
         code = command.invoke(context)
     return code if isinstance(code, int) else DONE
+
+
+def _hint(error: BaseException | None, arguments: Sequence[str]) -> str:
+    """Return a further line if a missing setting is probably in a file of the current folder."""
+    is_missing = isinstance(error, ConfigurationError) and _MISSING.search(str(error))
+    given = any(each.partition("=")[0] == "--settings" for each in arguments)
+    if not is_missing or given or not Path(SETTINGS_FILE).is_file():
+        return ""
+    return f"\nthis folder has a settings file: add --settings {SETTINGS_FILE} to read it"
 
 
 def _text(error: click.ClickException) -> str:

@@ -52,17 +52,25 @@ async def show(settings: Path | None, as_json: bool, limit: int, reason: str | N
 
 @top.command()
 @click.argument("what")
-@exit_codes({_AwayError: 1, KeyError: 2})
+@exit_codes({ConfigurationError: 2, _AwayError: 1, KeyError: 2})
 def fail(what: str) -> None:
     """Raise an error."""
     errors: dict[str, BaseException] = {
         "away": _AwayError("Redis does not answer:\n\x1b[2Jline two"),
+        "missing": ConfigurationError("REDIS_URL is not set"),
         "setting": ConfigurationError("X is 1: it takes 2"),
         "file": FileNotFoundError(2, "No such file", "x"),
         "fault": ZeroDivisionError("a fault of the program"),
         "interrupt": KeyboardInterrupt(),
     }
     raise errors[what]
+
+
+@top.command()
+@settings_option
+def read(settings: Path | None) -> None:
+    """Read a setting that is missing."""
+    raise ConfigurationError("REDIS_URL is not set")
 
 
 @top.command()
@@ -85,7 +93,7 @@ def test_command_returns_its_exit_code(capsys: pytest.CaptureFixture[str]) -> No
 @pytest.mark.parametrize(
     ("arguments", "code", "errors"),
     [
-        (["shwo"], 2, "no command 'shwo'; commands: ask, fail, show; did you mean show?"),
+        (["shwo"], 2, "no command 'shwo'; commands: ask, fail, read, show; did you mean show?"),
         (["show", "--jsn"], 2, "options: --settings, --json, --limit, --reason, --help"),
         (["show", "--limit", "0"], 2, "'0' is not a whole number from 1 on"),
         (["show", "--limit", "²"], 2, "'²' is not a whole number from 1 on"),
@@ -123,6 +131,27 @@ def test_fault_of_the_program_keeps_its_traceback() -> None:
     with pytest.raises(ZeroDivisionError):
         run(top, ["fail", "fault"])
     assert run(top, ["fail", "fault"], codes={ArithmeticError: 1}) == 1
+
+
+@pytest.mark.parametrize("what", ["missing", "missing in a command with codes"])
+def test_missing_setting_names_the_file_of_the_folder(
+    what: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A new user starts the local stack, and then a command without `--settings`."""
+    monkeypatch.chdir(tmp_path)
+    command = ["read"] if what == "missing" else ["fail", "missing"]
+    assert run(top, command) == 2
+    assert capsys.readouterr().err == "breakwater: REDIS_URL is not set\n"
+    (tmp_path / "local.settings.json").write_text("{}")
+    assert run(top, command) == 2
+    hint = "this folder has a settings file: add --settings local.settings.json to read it"
+    assert capsys.readouterr().err == (f"breakwater: REDIS_URL is not set\nbreakwater: {hint}\n")
+    assert run(top, ["read", "--settings=local.settings.json"]) == 2
+    assert run(top, ["fail", "setting"]) == 2
+    assert "settings file" not in capsys.readouterr().err
 
 
 def test_group_without_a_command_shows_its_help(capsys: pytest.CaptureFixture[str]) -> None:
