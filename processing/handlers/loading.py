@@ -75,7 +75,8 @@ def load_handler(
 def _name_of(handler: Any) -> str:
     """Return the name of a handler that is passed as an object, in the form of EVENT_HANDLER."""
     kind = handler if hasattr(handler, "__qualname__") else type(handler)
-    return f"{kind.__module__}:{kind.__qualname__}"
+    module = getattr(kind, "__module__", type(kind).__module__)  # a generator has none
+    return f"{module}:{kind.__qualname__}"
 
 
 def _has_state(found: Any) -> bool:

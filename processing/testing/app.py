@@ -2,31 +2,24 @@
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 from collections.abc import Iterable, Mapping
 from types import TracebackType
 from typing import Self
 
 from breaker import CircuitBreaker
-from processing.batch.outcome import BATCH_ERRORS
 from processing.event import Event
 from processing.handlers.loading import LoadedHandler, find_handler
-from processing.identity import Source
 from processing.settings import ProcessingSettings
 from processing.testing.arguments import as_app_settings, checked
 from processing.testing.clock import TestClock
+from processing.testing.delivery import Delivery
 from processing.testing.hub import MemoryHub
 from processing.testing.instance import Instance, breaker_settings, start_handler
 from processing.testing.outcome import Outcome
 from processing.testing.reckoning import Before, outcome_since
 from processing.testing.record import Record
 from processing.testing.stores import Stores
-
-RETRY_SECONDS = 5.0
-"""Pause before a failed batch is delivered again; as in the app's trigger."""
-TIMER_SECONDS = 5.0
-"""Pause between two runs of the timer that replays deferred keys; as in the app."""
 
 
 class AsyncTestApp:
@@ -35,6 +28,7 @@ class AsyncTestApp:
     Use it as an async context manager. While no call of the handler runs, pauses take no time.
     Time limits that the test itself sets on the loop, such as `asyncio.timeout`, see the time jump.
 
+    >>> import asyncio
     >>> from breakwater.testing import event
     >>> async def test_redelivery():
     ...     async with AsyncTestApp(print) as app:
@@ -60,6 +54,7 @@ class AsyncTestApp:
         self._settings = as_app_settings(settings or {})
         self._hub = MemoryHub()
         self._record = Record()
+        self._delivery = Delivery(self._hub, self._record)
         self._changing = False
         self._runs = False
         self._clock: TestClock | None = None
@@ -143,9 +138,10 @@ class AsyncTestApp:
         errors: list[Exception] = []
         if crash_after is not None:
             self._record.crash_after = crash_after.id
-            await self._run_until_crash(instance, errors)
+            if not await self._delivery.run(instance, clock.monotonic(), errors):
+                raise RuntimeError(f"no crash: the handler has not finished event {crash_after.id}")
             instance = await self._restart()
-        await self._deliver_all(instance, clock.monotonic() + seconds, errors)
+        await self._delivery.run(instance, clock.monotonic() + seconds, errors)
         return await outcome_since(
             before,
             record=self._record,
@@ -180,66 +176,6 @@ class AsyncTestApp:
             known = ", ".join(circuits) or "none"
             raise KeyError(f"the app has used no dependency {dependency!r}; used: {known}")
         return circuits[dependency.lower()]
-
-    async def _deliver_all(self, instance: Instance, until: float, errors: list[Exception]) -> None:
-        """Deliver all unfinished batches, and run the timer, at least until a time."""
-        delivering = [
-            asyncio.create_task(self._deliver(instance, source, until, errors))
-            for source in self._hub.sources
-        ]
-        timer = asyncio.create_task(self._run_timer(instance))
-        tasks = [*delivering, timer]
-        try:
-            await asyncio.gather(*delivering)
-            await asyncio.sleep(until - asyncio.get_running_loop().time())
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-        if timer.done() and not timer.cancelled():
-            timer.result()
-        await instance.processor.replayer.wait_idle()
-
-    async def _deliver(
-        self, instance: Instance, source: Source, until: float, errors: list[Exception]
-    ) -> None:
-        """Deliver a partition's batches; after `until` an unfinished one is not repeated."""
-        loop = asyncio.get_running_loop()
-        while (batch := self._hub.next(source)) is not None:
-            try:
-                await instance.processor.process(batch)
-            except BATCH_ERRORS as error:
-                errors.append(error)
-                if loop.time() + RETRY_SECONDS > until:
-                    return
-                await asyncio.sleep(RETRY_SECONDS)
-            else:
-                self._hub.checkpoint(source)
-
-    async def _run_timer(self, instance: Instance) -> None:
-        while True:
-            await asyncio.sleep(TIMER_SECONDS)
-            await instance.processor.replayer.run_due(instance.processor.parts.budget.timer_seconds)
-
-    async def _run_until_crash(self, instance: Instance, errors: list[Exception]) -> None:
-        """Deliver all batches until the process dies.
-
-        Raises:
-            RuntimeError: the batches ended before that.
-        """
-        now = asyncio.get_running_loop().time()
-        delivering = asyncio.create_task(self._deliver_all(instance, now, errors))
-        dying = asyncio.create_task(self._record.crashed.wait())
-        try:
-            await asyncio.wait({delivering, dying}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for task in (delivering, dying):
-                task.cancel()
-            await asyncio.gather(delivering, dying, return_exceptions=True)
-        event, self._record.crash_after = self._record.crash_after, ""
-        if not self._record.crashed.is_set():
-            raise RuntimeError(f"no crash: the handler has not finished event {event}")
-        self._record.crashed.clear()
 
     async def _start(self, loaded: LoadedHandler | None = None) -> Instance:
         """Open an instance, with a new handler unless one is given."""

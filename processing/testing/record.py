@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import bdb
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable
 
@@ -24,7 +25,7 @@ class Record:
         errors: the error of the last failed call, by the event's id.
         finished: ids of the events whose handler ran to its end at least once.
         crash_after: the id of an event after whose handling the process dies; "" for none.
-        crashed: set when the process has died.
+        ended: set when the process has died, or when a call has ended the whole test.
     """
 
     def __init__(self) -> None:
@@ -34,7 +35,8 @@ class Record:
         self.errors: dict[str, Exception] = {}
         self.finished: set[str] = set()
         self.crash_after = ""
-        self.crashed = asyncio.Event()
+        self.ended = asyncio.Event()
+        self._outcome: BaseException | None = None
 
     def add(self, events: Iterable[Event]) -> None:
         """Note events that the app receives now."""
@@ -53,17 +55,33 @@ class Record:
             except asyncio.CancelledError:
                 raise
             except BaseException as error:
+                if (outcome := _outcome_of_test(error)) is not None:
+                    await self._end(outcome)
                 self.errors[event.id] = as_failure(error)
                 self.calls.append(Call(known, self.errors[event.id]))
                 raise
             self.calls.append(Call(known, None))
             self.finished.add(event.id)
             if event.id == self.crash_after:
-                self.crashed.set()
-                # A dead process stores nothing; the run cancels this call.
-                await asyncio.Event().wait()
+                await self._end()
 
         return call
+
+    def take_end(self) -> tuple[bool, BaseException | None]:
+        """Return whether the process has died, and the outcome that a call has raised for the test.
+
+        The next run begins without both.
+        """
+        has_died = self.ended.is_set() and self._outcome is None
+        outcome, self._outcome, self.crash_after = self._outcome, None, ""
+        self.ended.clear()
+        return has_died, outcome
+
+    async def _end(self, outcome: BaseException | None = None) -> None:
+        self._outcome = outcome
+        self.ended.set()
+        # A dead process stores nothing; the run cancels this call.
+        await asyncio.Event().wait()
 
 
 def _fail_if_down() -> None:
@@ -72,3 +90,16 @@ def _fail_if_down() -> None:
     error = None if outage is None else outage.fail(asyncio.get_running_loop().time())
     if error is not None:
         raise error
+
+
+def _outcome_of_test(error: BaseException) -> BaseException | None:
+    """Return an error that is meant for the test and not for the app; None for all others.
+
+    Such as `pytest.fail` and `pytest.skip` in a handler, or the end of a debugger. As a failure of
+    the event it would be retried. A handler in a thread raises it as the cause of another error.
+    """
+    for each in (error, error.__cause__):
+        modules = {kind.__module__ for kind in type(each).__mro__}
+        if isinstance(each, bdb.BdbQuit) or "_pytest.outcomes" in modules:
+            return each
+    return None

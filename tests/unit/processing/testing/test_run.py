@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import bdb
+import sys
+
 import pytest
 
 from breaker import CircuitState
@@ -170,6 +173,8 @@ def test_handler_is_found_by_its_name() -> None:
 def test_unusable_handlers_and_settings_are_refused() -> None:
     with pytest.raises(HandlerLoadError, match="cannot be called"):
         run(7, [event()])
+    with pytest.raises(HandlerLoadError, match="is a generator, which cannot be called"):
+        run((each for each in [1]), [event()])
     with pytest.raises(HandlerLoadError, match="takes \\(\\)"):
         run(lambda: None, [event()])
     with pytest.raises(SettingsError, match="it takes at most"):
@@ -204,6 +209,38 @@ def test_memory_error_keeps_the_event() -> None:
 
     outcome = run(fail, [once := event()])
     assert outcome.kept == [once]
+
+
+@pytest.mark.parametrize("in_thread", [False, True])
+def test_outcome_of_pytest_in_a_handler_ends_the_test(in_thread: bool) -> None:
+    """As an error of the handler it would be retried, and the event would be poisoned."""
+    calls: list[Event] = []
+
+    def fail(each: Event) -> None:
+        calls.append(each)
+        pytest.fail("from the handler")
+
+    async def fail_async(each: Event) -> None:
+        fail(each)
+
+    with pytest.raises(pytest.fail.Exception, match="from the handler"):
+        run(fail if in_thread else fail_async, [event()])
+    assert len(calls) == 1
+
+
+def test_breakpoint_in_a_handler_reaches_the_debugger_and_its_end_ends_the_test(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def debugger() -> None:
+        raise bdb.BdbQuit
+
+    monkeypatch.setattr(sys, "breakpointhook", debugger)
+
+    async def stop(_event: Event) -> None:
+        breakpoint()
+
+    with pytest.raises(bdb.BdbQuit):
+        run(stop, [event()])
 
 
 def test_event_that_a_hub_would_not_deliver_is_refused() -> None:
