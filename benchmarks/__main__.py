@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import breaker.configuration.interrupts  # noqa: F401 - first, so that Ctrl-C is quiet
+
+# isort: split
 import sys
 from collections.abc import Sequence
 

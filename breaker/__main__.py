@@ -8,6 +8,9 @@ circuit.
 
 from __future__ import annotations
 
+import breaker.configuration.interrupts  # noqa: F401 - first, so that Ctrl-C is quiet
+
+# isort: split
 import sys
 from collections.abc import Sequence
 

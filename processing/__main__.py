@@ -6,6 +6,9 @@ environment, or from the "Values" of a `local.settings.json`.
 
 from __future__ import annotations
 
+import breaker.configuration.interrupts  # noqa: F401 - first, so that Ctrl-C is quiet
+
+# isort: split
 import sys
 from collections.abc import Sequence
 
