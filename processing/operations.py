@@ -149,7 +149,8 @@ async def open_redrive(
 ) -> AsyncIterator[Redrive]:
     """Open a redrive with the handler, the retry policy and the circuit of the settings.
 
-    With `discard` the redrive writes a record of that event instead of handling the event.
+    With `discard` the redrive writes a record of that event instead of handling the event. Then the
+    handler starts only if another event follows.
 
     Raises:
         SettingsError, breaker.SettingsError: a setting is missing, unknown or out of bounds.
@@ -161,7 +162,8 @@ async def open_redrive(
         call_seconds = wiring.processing.handler_timeout_seconds
         breaker = await wiring.breaker()
         await wiring.migration().ensure()
-        await handler.start()
+        if discard is None:
+            await handler.start()
         yield Redrive(
             own=wiring.connections.identity,
             reader=await wiring.poison_reader(),

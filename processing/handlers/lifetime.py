@@ -108,6 +108,7 @@ class _Attempt:
         self._loop_ends = loop_ends
         self._stop = asyncio.Event()
         self._handler: Any = None
+        self._starting = True
         self.started: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._life = asyncio.create_task(self._live(), name="handler-lifetime")
         _unregister_task(self._life)
@@ -116,7 +117,8 @@ class _Attempt:
     async def aclose(self) -> None:
         """Interrupt a start that is in progress, close the handler, and wait for the end."""
         self._stop.set()
-        if not self.started.done():
+        if self._starting:
+            self._starting = False  # a second cancellation would interrupt the close
             self._life.cancel()
         await asyncio.wait({self._life})
 
@@ -134,11 +136,13 @@ class _Attempt:
         try:
             await self._begin()
         except BaseException as error:
+            self._starting = False
             failure = self._failure(error)
             await self._close()
             self.started.set_exception(failure)
             self.started.exception()  # a caller that was cancelled does not read it
             return
+        self._starting = False
         self.started.set_result(self._handler)
         await self._stop.wait()
         await self._close()

@@ -117,6 +117,20 @@ class LoadedHandler:
             self._bound = self._bind(with_parsed_body(handler))
             logger.info("Handler %s has started", self.name)
 
+    async def start_and_handle(self, event: Event) -> None:
+        """Handle an event, after a start if the handler has not started.
+
+        A tool that may need no call at all uses this, so that it works while the start fails.
+
+        Raises:
+            DependencyUnavailableError: the handler did not start; the event is kept.
+        """
+        try:
+            await self.start()
+        except HandlerLoadError as error:
+            raise DependencyUnavailableError(str(error)) from error
+        await self.handle(event)
+
     @property
     def started(self) -> bool:
         """Return whether events can be handled."""

@@ -103,20 +103,22 @@ class Results:
             return future.result()
 
     def note(self, error: Exception) -> None:
-        """Note an error that shows that the handler is at fault; it becomes the problem."""
+        """Note an error that the handler raised and that shows that the handler is at fault.
+
+        The errors of `settle` are noted already.
+        """
         text = describe(error) if isinstance(error, FaultyHandlerError) else ENDED_DEBUGGER
         if not text.startswith(f"handler {self._name} "):
-            text = f"handler {self._name} {text}"
-        if text != self._problem:
-            self._faulty()
-        self._problem = text
-        self._problem_at = self._clock()
+            self._set(text)
 
     def _fault(self, what: str) -> FaultyHandlerError:
-        self._problem = f"handler {self._name} returned {what}"
+        self._set(f"returned {what}")
+        return FaultyHandlerError(self._problem)
+
+    def _set(self, deed: str) -> None:
+        self._problem = f"handler {self._name} {deed}"
         self._problem_at = self._clock()
         self._faulty()
-        return FaultyHandlerError(self._problem)
 
 
 async def _once(result: Awaitable[object]) -> object:

@@ -88,7 +88,7 @@ class Redrive:
         window: int = WINDOW,
     ) -> None:
         if discard is not None:
-            around = discard.wrap(handler.handle, parking.claims)
+            around = discard.wrap(handler.start_and_handle, parking.claims)
             handler = LoadedHandler(handler.name, around)
         self._own = own
         self._reader = reader

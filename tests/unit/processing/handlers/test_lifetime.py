@@ -10,7 +10,7 @@ from typing import Any, Self
 
 import pytest
 
-from processing.errors import HandlerLoadError, HandlerStartError
+from processing.errors import DependencyUnavailableError, HandlerLoadError, HandlerStartError
 from processing.handlers.loading import load_handler
 from processing.handlers.raised import NotStartedError
 from tests.support.processing.events import event
@@ -173,6 +173,45 @@ async def test_close_interrupts_a_start() -> None:
     assert handler.results.problem is None
 
 
+async def test_close_is_not_interrupted_by_a_second_one() -> None:
+    """A signal may arrive while a failed start closes what it has opened, or twice."""
+
+    class Slow(Noting):
+        closing = asyncio.Event()
+        go_on = asyncio.Event()
+
+        async def aclose(self) -> None:
+            self.closing.set()
+            await self.go_on.wait()
+            self.note("closed")
+
+    Slow.steps = Noting.steps
+    handler = load_handler(Slow, {"FAILS": "start"})
+    starting = asyncio.create_task(handler.start())
+    await Slow.closing.wait()
+    closes = [asyncio.create_task(handler.aclose()) for _ in range(2)]
+    for _ in range(3):
+        await asyncio.sleep(0)
+    Slow.go_on.set()
+    await asyncio.gather(*closes)
+    with pytest.raises(HandlerStartError):
+        await starting
+    assert Noting.steps == ["built", "started", "closed"]
+
+
+async def test_tool_starts_a_handler_at_its_first_call() -> None:
+    """A discard calls the handler only for what waits behind the discarded event."""
+    settings = {"FAILS": "start"}
+    handler = load_handler(Noting, settings)
+    with pytest.raises(DependencyUnavailableError, match="did not start"):
+        await handler.start_and_handle(event(1))
+    settings["FAILS"] = ""
+    await handler.start_and_handle(event(1))
+    await handler.start_and_handle(event(2))
+    await handler.aclose()
+    assert Noting.steps[3:] == ["built", "started", "called", "called", "closed"]
+
+
 async def test_error_of_a_close_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     """Nobody could handle the error, because the process ends."""
     handler = load_handler(Noting, {"FAILS": "close"})
@@ -201,8 +240,16 @@ def test_end_of_the_loop_closes_the_handler_after_the_last_event() -> None:
 def test_end_of_the_loop_does_not_interrupt_a_close() -> None:
     """A signal begins the close, and the host ends the loop at the same time."""
 
+    class Slow(Noting):
+        async def aclose(self) -> None:
+            self.tasks.append(None)
+            await asyncio.sleep(0.02)  # longer than the loop needs to its end
+            self.note("closed")
+
+    Slow.steps, Slow.tasks = Noting.steps, Noting.tasks
+
     async def main() -> None:
-        handler = load_handler(Noting, {})
+        handler = load_handler(Slow, {})
         await handler.start()
         closing = asyncio.create_task(handler.aclose())
         while len(Noting.tasks) < 2:  # until `aclose` runs
@@ -241,7 +288,7 @@ async def test_close_waits_for_calls_in_threads() -> None:
     call.cancel()
     await asyncio.wait({call})
     closing = asyncio.create_task(handler.aclose())
-    await asyncio.sleep(0)
+    assert not (await asyncio.wait({closing}, timeout=0.05))[0]
     release.set()
     await closing
     assert Plain.threads[1] == "called"
