@@ -89,7 +89,7 @@ def read(file: Path) -> dict[str, Any]:
     if not isinstance(results, dict) or not all(
         isinstance(each, dict) and "holds" in each for each in results.values()
     ):
-        raise ComparisonError(f"{file} has no results of `python -m benchmarks --json`")
+        raise ComparisonError(f"{file} has no results of `breakwater bench --json`")
     return {_RENAMED.get(str(name), str(name)): each for name, each in results.items()}
 
 

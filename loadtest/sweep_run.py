@@ -51,7 +51,7 @@ def run_sweep(sweep: Sweep, console: Console, *, run: Run = run) -> int:
     console.print(f"table    {table}\nlogs     {sweep.directory}/seed-N.log", highlight=False)
     for outcome in failed:
         console.print(
-            f"failed: repeat it with `python -m loadtest {outcome.command}`",
+            f"failed: repeat it with `breakwater loadtest {outcome.command}`",
             highlight=False,
             markup=False,
             soft_wrap=True,

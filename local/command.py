@@ -95,9 +95,8 @@ def _ports[Function: Callable[..., Any]](function: Function) -> Function:
 @click.option(
     "--partitions",
     type=_partitions,
-    show_default="that of the kept hub, or 4",
     metavar="N",
-    help="Number of the hub's partitions.",
+    help="Number of the hub's partitions.  [default: that of the kept hub, or 4]",
 )
 @click.option(
     "--wipe",
@@ -127,20 +126,20 @@ def _ports[Function: Callable[..., Any]](function: Function) -> Function:
 @click.option(
     "--grid-retry-scale",
     type=_scale,
-    show_default="1",
-    help="Factor for Event Grid's delays between delivery attempts; 1 is as on Azure.",
+    metavar="FACTOR",
+    help="Factor for Event Grid's delays between attempts; 1 is as on Azure.  [default: 1]",
 )
 @click.option(
     "--workflow-retry-scale",
     type=_scale,
-    show_default="0.1",
-    help="Factor for every duration of the workflow; 1 gives Azure's durations.",
+    metavar="FACTOR",
+    help="Factor for every duration of the workflow; 1 gives Azure's durations.  [default: 0.1]",
 )
 @click.option(
     "--stop-seconds",
     type=_delay,
-    show_default="0",
-    help="Seconds between a request to stop the app and the stop, to imitate Azure.",
+    metavar="SECONDS",
+    help="Seconds between a request to stop the app and the stop, to imitate Azure.  [default: 0]",
 )
 @click.option(
     "--ephemeral-ports",
@@ -250,7 +249,9 @@ def stack(*, state_dir: Path, as_json: bool, services: bool) -> int:
         click.echo("The stack is not running.")
     else:
         if status["supervisor_pid"] is None:
-            click.echo("The supervisor is not running. Run `python -m local down`, then `up`.")
+            click.echo(
+                "The supervisor is not running. Run `breakwater down`, then `breakwater up`."
+            )
         print_services(_console(), status["services"])
         for problem in status["problems"]:
             click.echo(f"\n{problem}")
@@ -273,9 +274,8 @@ def _count(text: str) -> int:
     "--app",
     type=Path,
     default=Path(),
-    show_default="current folder",
     metavar="DIR",
-    help="Folder with function_app.py.",
+    help="Folder with function_app.py.  [default: current folder]",
 )
 @click.option(
     "--instances",
@@ -305,8 +305,7 @@ def _count(text: str) -> int:
     "--settings",
     type=Path,
     metavar="FILE",
-    show_default="the stack's file",
-    help="A local.settings.json.",
+    help="A local.settings.json.  [default: the stack's file]",
 )
 @click.option(
     "--port",

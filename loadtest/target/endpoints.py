@@ -80,7 +80,7 @@ class Endpoints:
         except FileNotFoundError:
             raise UsageError(
                 f"no stack is running, because {file} does not exist; "
-                "start a stack with `python -m local up`"
+                "start a stack with `breakwater up`"
             ) from None
         except ValueError as error:
             raise UsageError(f"{file} is not JSON: {error}") from None

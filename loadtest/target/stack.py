@@ -257,7 +257,7 @@ def _refuse_data(directory: Path) -> None:
     if any((directory / "data").glob("*")):
         raise UsageError(
             f"--keep uses {directory}, which has the data of another stack; delete it with "
-            "`python -m local down --wipe`, or run without --keep"
+            "`breakwater down --wipe`, or run without --keep"
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import sys
 from collections.abc import Mapping
@@ -34,7 +35,10 @@ def _is_not_worker_report(record: logging.LogRecord) -> bool:
 
 
 def configure_logging(label: str = "", *, verbose: bool = False) -> None:
-    """Log to standard output; the Azure SDKs log only warnings and errors."""
+    """Log to standard output, line by line; the Azure SDKs log only warnings and errors."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # Into a file or a pipe, lines that the app prints would otherwise wait for a full block.
+        sys.stdout.reconfigure(line_buffering=True)
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(_Formatter(label))
     root = logging.getLogger()

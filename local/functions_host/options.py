@@ -61,7 +61,7 @@ class HostOptions:
         if self.settings is not None or StateDirectory(self.state_dir.absolute()).is_locked():
             return ""
         option = "" if self.is_default_stack else f" --state-dir {self.state_dir}"
-        return f"no local stack is up; start one with `python -m local up{option}`"
+        return f"no local stack is up; start one with `breakwater up{option}`"
 
     def settings_file(self) -> Path | None:
         """Return the given settings file, else the stack's, else the app's; None without a file."""

@@ -22,6 +22,14 @@ class Editor:
         self._file = self._socket.makefile("rb")
         self._number = 0
 
+    @classmethod
+    def connected(cls, port: int) -> Self | None:
+        """Return a connected client; None if nobody listens yet."""
+        try:
+            return cls(port)
+        except ConnectionRefusedError:
+            return None
+
     def __enter__(self) -> Self:
         return self
 

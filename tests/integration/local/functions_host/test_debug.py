@@ -11,10 +11,14 @@ from pathlib import Path
 import httpx
 import pytest
 
+from local.command import host as host_command
+from local.services.child import REPOSITORY
+from local.services.ports import free_port
 from local.site import SiteState
 from tests.support.local.editor import Editor
 from tests.support.local.functions_host import clean_environment
 from tests.support.local.terminal import Terminal, terminal
+from tests.support.processes import wait_for
 
 _PROMPT = "(breakwater) "
 _APP = """
@@ -60,14 +64,17 @@ class Debugged:
 
 
 @contextlib.contextmanager
-def debugged(directory: Path, *arguments: str) -> Iterator[Debugged]:
+def debugged(directory: Path, *arguments: str, through: tuple[str, ...] = ()) -> Iterator[Debugged]:
+    """Run a debugged host; `through`: the module that runs it, with its arguments."""
     app, state = directory / "app", directory / "state"
     app.mkdir()
     state.mkdir()
     (app / "function_app.py").write_text(_APP)
     (app / "host.json").write_text('{"version": "2.0", "functionTimeout": "00:00:00.1"}')
-    command = ("local", "host", "--debug", "--app", app, "--port", "0", "--state-dir", state)
-    with terminal(*command, *arguments, environment=clean_environment()) as on:
+    command = [*through, "local", "host", "--debug", "--app", str(app), "--port", "0"]
+    with terminal(
+        *command, "--state-dir", state, *arguments, environment=clean_environment()
+    ) as on:
         yield Debugged(directory, on)
 
 
@@ -167,3 +174,36 @@ def test_breakpoint_opens_an_attached_editor(tmp_path: Path) -> None:
             assert answer.result().text == "by editor"
         host.terminal.press_ctrl_c()
         assert host.terminal.wait() == 0
+
+
+@pytest.mark.long
+def test_editor_that_starts_the_host_keeps_its_breakpoints(tmp_path: Path) -> None:
+    """As the first entry of docs/examples/launch.json."""
+    port = free_port()
+    debugpy = ("debugpy", "--listen", f"127.0.0.1:{port}", "--wait-for-client", "-m")
+    with debugged(tmp_path, through=debugpy) as host:
+        with wait_for(lambda: Editor.connected(port), "debugpy") as editor:
+            editor.attach()
+            host.wait_started()
+            answer = host.call("coroutine")
+            thread = editor.event("stopped")["threadId"]
+            assert (
+                editor.ask("stackTrace", threadId=thread)["stackFrames"][0]["name"] == "coroutine"
+            )
+            editor.ask("continue", threadId=thread)
+            assert answer.result().text == "not changed"
+        host.terminal.press_ctrl_c()
+        assert host.terminal.wait() == 0
+
+
+def test_launch_file_starts_the_command_with_options_that_exist() -> None:
+    """The editor's file names the command's module and its arguments."""
+    file = json.loads((REPOSITORY / "docs" / "examples" / "launch.json").read_text())
+    started, attached = file["configurations"]
+    assert started["module"] == "breakwater"
+    name, *arguments = started["args"]
+    context = host_command.make_context(name, arguments)
+    assert name == "host"
+    assert context.params["debug"]
+    assert attached["connect"]["host"] == "127.0.0.1"
+    assert f"--debugpy-port {attached['connect']['port']}" in attached["name"]

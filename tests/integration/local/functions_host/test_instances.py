@@ -232,7 +232,7 @@ def test_an_app_that_cannot_start_ends_the_supervisor_with_its_message(tmp_path:
     assert "ended on request" in log
     assert "the host did not start: instance 0 ended with exit code 1" in log
     state = tmp_path / "state"
-    assert f"no local stack is up; start one with `python -m local up --state-dir {state}`" in log
+    assert f"no local stack is up; start one with `breakwater up --state-dir {state}`" in log
 
 
 def test_an_instance_that_is_killed_during_its_first_start_is_restarted(tmp_path: Path) -> None:
