@@ -75,8 +75,9 @@ def copied(root: Path) -> Iterator[Path]:
             if (root / name).is_file():
                 (copy / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy2(root / name, copy / name)
-        if (root / "node_modules").exists():
-            (copy / "node_modules").symlink_to((root / "node_modules").resolve())
+        for name in ("node_modules", ".wheels"):
+            if (root / name).exists():
+                (copy / name).symlink_to((root / name).resolve())
         yield copy
 
 
