@@ -4,8 +4,8 @@ Both names are ordinary words. A folder or a module of the user's app with such 
 on Python's path, and hides the package.
 """
 
+import os
 from importlib.util import find_spec
-from pathlib import Path
 
 OWN = ("breaker", "processing")
 
@@ -16,8 +16,9 @@ def check_packages() -> None:
     Raises:
         ImportError: another module is in the way, or a package is missing.
     """
-    home = Path(__file__).resolve().parents[1]
+    home = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))  # noqa: PTH120
     for name in OWN:
+        own = os.path.join(home, name)  # noqa: PTH118 - each start would wait for pathlib
         found = _place(name)
         if found is None:
             raise ImportError(
@@ -25,25 +26,24 @@ def check_packages() -> None:
                 "package 'breakwater'. Install breakwater again",
                 name=name,
             )
-        if found.resolve() != home / name:
-            kind = "folder" if found.is_dir() else "file"
+        if os.path.realpath(found) != own:
+            kind = "folder" if os.path.isdir(found) else "file"  # noqa: PTH112
             raise ImportError(
                 f"`import {name}` finds the {kind} {found}, which hides Breakwater's package "
-                f"{home / name}. Rename that {kind}, or move it where Python does not find it "
-                f"as {name!r}",
+                f"{own}. Rename that {kind}, or move it where Python does not find it as {name!r}",
                 name=name,
-                path=str(found),
+                path=found,
             )
 
 
-def _place(name: str) -> Path | None:
+def _place(name: str) -> str | None:
     """Return the folder of a package or the file of a module; None if Python finds neither."""
     try:
         spec = find_spec(name)
     except ValueError:  # a module that was put into sys.modules without a spec
-        return Path(f"<{name} in sys.modules>")
+        return f"<{name} in sys.modules>"
     if spec is None:
         return None
     if spec.submodule_search_locations is not None:
-        return Path(next(iter(spec.submodule_search_locations)))
-    return Path(spec.origin or f"<{name}>")
+        return next(iter(spec.submodule_search_locations))
+    return spec.origin or f"<{name}>"
