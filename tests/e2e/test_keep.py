@@ -35,6 +35,7 @@ def run_in(folder: Path, line: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.long
+@pytest.mark.timeout(600)
 def test_kept_run_can_be_looked_at(tmp_path: Path) -> None:
     """Its last lines name commands that work, and `down` keeps the data until it is wiped."""
     try:

@@ -58,6 +58,7 @@ def handled(endpoints: dict[str, Any]) -> int:
 
 
 @pytest.mark.long
+@pytest.mark.timeout(600)
 def test_running_app_continues_when_its_stack_comes_back(state_directory: Path) -> None:
     """No event is lost after `down` and after a killed supervisor; keys and addresses stay."""
     endpoints = up(state_directory, *OPTIONS)
