@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
 
 import httpx
@@ -79,7 +79,7 @@ def debugged(directory: Path, *arguments: str, through: tuple[str, ...] = ()) ->
 
 
 def test_breakpoint_opens_the_debugger_on_the_terminal(tmp_path: Path) -> None:
-    """The function waits at the prompt without a time limit, and Ctrl-C there stops the host."""
+    """The function waits at the prompt without a time limit, and `quit` stops the host."""
     with debugged(tmp_path) as host:
         host.wait_started()
         for function in ("coroutine", "plain"):
@@ -92,7 +92,7 @@ def test_breakpoint_opens_the_debugger_on_the_terminal(tmp_path: Path) -> None:
         assert host.get("pid").text == f"{host.terminal.process.pid} 1"
         answer = host.call("coroutine")
         host.terminal.wait_for(_PROMPT)
-        host.terminal.press_ctrl_c()
+        host.terminal.type("quit")
         assert answer.result().status_code == 500
         assert host.terminal.wait() == 0
     output = host.terminal.output
@@ -115,6 +115,21 @@ def test_ctrl_c_without_a_breakpoint_stops_the_host(tmp_path: Path) -> None:
         assert host.terminal.wait() == 0
     assert "received SIGINT; the host stops" in host.terminal.output
     assert "Traceback" not in host.terminal.output
+
+
+@pytest.mark.long
+def test_ctrl_c_at_the_prompt_stops_the_host(tmp_path: Path) -> None:
+    with debugged(tmp_path) as host:
+        host.wait_started()
+        answer = host.call("coroutine")
+        host.terminal.wait_for(_PROMPT)
+        # Python's readline misses a signal between the prompt and its wait for input.
+        while not answer.done():
+            host.terminal.press_ctrl_c()
+            wait([answer], timeout=2)
+        assert host.terminal.wait() in {0, 130}  # 130: the host received a second Ctrl-C
+        assert answer.exception() is not None or answer.result().status_code == 500
+    assert "The host stops. Its unfinished events are delivered again." in host.terminal.output
 
 
 @pytest.mark.long

@@ -42,6 +42,7 @@ if broken.exists():
 app = func.FunctionApp()
 @app.route()
 def pid(req: func.HttpRequest) -> str:
+    print("a line of the app")
     return str(os.getpid())
 @app.route()
 def greeting(req: func.HttpRequest) -> str:
@@ -160,6 +161,7 @@ def test_two_instances_are_restarted_and_follow_the_site(tmp_path: Path) -> None
         for item in instances.values():
             answer = httpx.get(f"http://127.0.0.1:{item['port']}/api/pid").text
             assert answer == str(item["pid"])
+            assert "a line of the app" in pair.log.read_text()
         # The SDKs are slow to load, and this app needs none of them.
         assert httpx.get(f"http://127.0.0.1:{instances[0]['port']}/api/sdks").text == ""
         assert "[1] [" in pair.log.read_text()  # log lines begin with the instance
