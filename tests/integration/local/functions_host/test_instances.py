@@ -27,7 +27,7 @@ from tests.support.local.functions_host import clean_environment
 from tests.support.processes import wait_for, wait_until_gone
 
 _APP = """
-import os, signal, sys
+import os, signal, sys, threading
 from pathlib import Path
 import azure.functions as func
 broken = Path(os.environ["BROKEN"])
@@ -42,7 +42,8 @@ if broken.exists():
 app = func.FunctionApp()
 @app.route()
 def pid(req: func.HttpRequest) -> str:
-    print("a line of the app")
+    # After the host's own line about the call, which would flush this line, too.
+    threading.Timer(0.3, print, ["a line of the app"]).start()
     return str(os.getpid())
 @app.route()
 def greeting(req: func.HttpRequest) -> str:
@@ -161,7 +162,7 @@ def test_two_instances_are_restarted_and_follow_the_site(tmp_path: Path) -> None
         for item in instances.values():
             answer = httpx.get(f"http://127.0.0.1:{item['port']}/api/pid").text
             assert answer == str(item["pid"])
-            assert "a line of the app" in pair.log.read_text()
+        wait_for(lambda: "a line of the app" in pair.log.read_text(), "a line that is not flushed")
         # The SDKs are slow to load, and this app needs none of them.
         assert httpx.get(f"http://127.0.0.1:{instances[0]['port']}/api/sdks").text == ""
         assert "[1] [" in pair.log.read_text()  # log lines begin with the instance
