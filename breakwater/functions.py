@@ -4,12 +4,14 @@ Each function translates its binding and calls one object, the `Application`. Th
 `from __future__ import annotations`, because the worker reads the annotations of the functions.
 """
 
+import gc
 import json
 import logging
 import os
 import re
 from collections.abc import Mapping
 from typing import List  # noqa: UP035 - see process_events
+from weakref import WeakValueDictionary
 
 import azure.functions as func
 
@@ -42,6 +44,10 @@ class Blueprint(func.Blueprint):
         self.application = application
 
 
+_readers: "WeakValueDictionary[tuple[str, str], Blueprint]" = WeakValueDictionary()
+"""The blueprints of this process by the hub and the consumer group that they read."""
+
+
 def blueprint(
     settings: Mapping[str, str] | None = None, *, prefix: str = PREFIX, route: str = ROUTE
 ) -> Blueprint:
@@ -50,6 +56,9 @@ def blueprint(
     The settings are checked and the handler is imported at once, so that a wrong setting stops the
     host from starting, with a message, instead of failing every event. Nothing is connected before
     the first event, timer or health request.
+
+    An app has one blueprint for a hub and consumer group. A second one would receive the events of
+    half of the partitions, and the first one would never see them.
 
     | function | trigger |
     |---|---|
@@ -62,14 +71,15 @@ def blueprint(
     Args:
         settings: the app settings; None means `os.environ`.
         prefix: the beginning of the functions' names: letters, digits, `_` and `-`, the first one
-            a letter; "" for none. Each name may exist only once in an app.
+            a letter; "" for none.
         route: the beginning of the routes, below the host's route prefix `api`; "" for none.
 
     Raises:
         SettingsError, breaker.SettingsError: a setting is missing, unknown or out of bounds.
         HandlerLoadError: EVENT_HANDLER does not name a handler.
         HostJsonError: with the options of host.json the app would lose or repeat events.
-        ValueError: the prefix or the route cannot be used.
+        ValueError: the prefix or the route cannot be used; or another blueprint of this process
+            reads the hub with the same consumer group.
 
     Example:
         >>> import azure.functions as func
@@ -91,10 +101,12 @@ def blueprint(
     application = Application(settings)
     application.check()
     _check_bound(settings)
+    reads = _only_reader(settings)
     functions = Blueprint(application)
     _add_trigger(functions, prefix)
     _add_timers(functions, prefix)
     _add_routes(functions, prefix, f"{route}/" if route else "")
+    _readers[reads] = functions
     return functions
 
 
@@ -111,6 +123,25 @@ def _check_bound(settings: Mapping[str, str]) -> None:
                 f"the setting {name} is {given!r}, but the app setting in the environment is "
                 f"{bound!r}, and the host reads the app setting; both must be the same"
             )
+
+
+def _only_reader(settings: Mapping[str, str]) -> tuple[str, str]:
+    """Return the hub and the consumer group; no other blueprint of this process reads them.
+
+    Raises:
+        ValueError: a blueprint reads them already.
+    """
+    # Event Hubs ignores the case of these names.
+    hub, group = (value_of(settings, name).lower() for name in BOUND)
+    if (hub, group) in _readers:
+        gc.collect()  # the functions refer to their blueprint, so a dropped one stays until then
+    if (hub, group) in _readers:
+        raise ValueError(
+            f"this app has a blueprint for the hub {hub!r} and the consumer group {group!r} "
+            "already; with a second one, the host would give each of them the events of only half "
+            "of the partitions. Register one blueprint, and let its handler call the code of both"
+        )
+    return hub, group
 
 
 def _add_trigger(functions: Blueprint, prefix: str) -> None:

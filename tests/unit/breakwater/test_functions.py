@@ -45,8 +45,9 @@ def test_names_and_routes_begin_with_breakwater() -> None:
 def test_names_and_routes_can_be_chosen() -> None:
     chosen = breakwater.blueprint(SETTINGS, prefix="in_", route="ops/in")
     assert names(chosen)[0] == "in_process_events"
-    assert routes(breakwater.blueprint(SETTINGS, prefix="", route="")) == ["health", "live"]
     assert routes(chosen) == ["ops/in/health", "ops/in/live"]
+    del chosen
+    assert routes(breakwater.blueprint(SETTINGS, prefix="", route="")) == ["health", "live"]
 
 
 @pytest.mark.parametrize("prefix", ["1_", "a b", "_a", "a.b", "x" * 101, "a\n"])
@@ -62,13 +63,29 @@ def test_route_that_the_host_cannot_have_is_refused(route: str) -> None:
         breakwater.blueprint(SETTINGS, route=route)
 
 
-def test_second_blueprint_needs_names_of_its_own() -> None:
-    """Two functions of one name would be one to the host."""
-    first = breakwater.blueprint(SETTINGS)
-    with pytest.raises(ValueError, match=r"breakwater_process_events.*unique"):
-        names(first, breakwater.blueprint(SETTINGS))
-    both = names(first, breakwater.blueprint(SETTINGS, prefix="second_", route="second"))
-    assert len(set(both)) == 2 * len(NAMES)
+@pytest.mark.parametrize("group", ["app", "APP"])
+def test_second_blueprint_of_a_hub_is_refused(group: str) -> None:
+    """The host would share the partitions between both, and each handler would miss events."""
+    app = func.FunctionApp()
+    app.register_functions(breakwater.blueprint(SETTINGS))
+    second = SETTINGS | {"EVENT_HUB_CONSUMER_GROUP": group}
+    with pytest.raises(ValueError, match=r"hub 'events' and the consumer group .* Register one"):
+        breakwater.blueprint(second, prefix="second_", route="second")
+
+
+def test_blueprint_that_was_dropped_or_that_failed_does_not_count() -> None:
+    """An app may be loaded again, and each test may have its own."""
+    for _ in range(2):
+        assert len(names(breakwater.blueprint(SETTINGS))) == len(NAMES)
+        with pytest.raises(BreakerSettingsError):
+            breakwater.blueprint(SETTINGS | {"BREAKER_WINDOW_SECONDS": "abc"})
+
+
+def test_blueprints_of_two_consumer_groups_are_accepted() -> None:
+    """Each of them receives all events."""
+    groups = ("one", "two")
+    both = [breakwater.blueprint(SETTINGS | {"EVENT_HUB_CONSUMER_GROUP": each}) for each in groups]
+    assert len(both) == 2
 
 
 @pytest.mark.parametrize(
