@@ -10,9 +10,10 @@ import logging
 import os
 import signal
 import threading
+from collections.abc import Coroutine
 from contextlib import suppress
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # the processor imports OpenTelemetry and tenacity
     from processing.batch.processor import BatchProcessor
@@ -79,7 +80,12 @@ async def wait_idle(processor: BatchProcessor) -> None:
     keep the instance alive. Its events are redelivered, as after a crash. The second limit,
     `WRITE_SECONDS`, is for writes in progress: finished events whose completion is not written
     would be redelivered, too.
+
+    A start of the handler for which a batch waits is interrupted, and the handler is closed: no
+    event runs yet.
     """
+    if not processor.parts.handler.started:
+        await processor.parts.handler.aclose()
     waited = 2 * processor.parts.settings.handler_timeout_seconds
     idle = asyncio.ensure_future(processor.wait_idle())
     await asyncio.wait({idle}, timeout=waited or None)
@@ -106,6 +112,7 @@ async def _until_written(processor: BatchProcessor, idle: asyncio.Future[None]) 
         await asyncio.wait({idle}, timeout=POLL_SECONDS)
 
 
+_closing: set[asyncio.Task[None]] = set()
 _ending: set[asyncio.Task[None]] = set()
 
 
@@ -118,13 +125,22 @@ def _close_when_idle(processor: BatchProcessor, kills: bool) -> None:
     """
     processor.stop()
 
-    async def end() -> None:
+    async def close() -> None:
         await wait_idle(processor)
         await processor.parts.handler.aclose()
-        if kills:
-            signal.signal(signal.SIGTERM, signal.SIG_DFL)
-            os.kill(os.getpid(), signal.SIGTERM)
 
-    task = asyncio.ensure_future(end())
-    _ending.add(task)  # the loop itself keeps no strong reference
-    task.add_done_callback(_ending.discard)
+    async def end() -> None:
+        while _closing:  # a process may have several processors
+            await asyncio.wait(_closing)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    _keep(close(), _closing)
+    if kills:
+        _keep(end(), _ending)
+
+
+def _keep(work: Coroutine[Any, Any, None], tasks: set[asyncio.Task[None]]) -> None:
+    task = asyncio.ensure_future(work)
+    tasks.add(task)  # the loop itself keeps no strong reference
+    task.add_done_callback(tasks.discard)

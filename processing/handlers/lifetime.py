@@ -12,6 +12,7 @@ import logging
 from asyncio.tasks import _unregister_task
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from contextvars import copy_context
 from typing import Any
 
 from processing.errors import HandlerLoadError, HandlerStartError
@@ -63,18 +64,19 @@ class Lifetime:
 
         Raises:
             HandlerStartError: the handler could not be built or started. It is closed, and the next
-                call builds a new one.
+                call builds a new one; while a plain `start` still runs, further calls fail alike.
             NotStartedError: the handler is closed.
         """
         if self._closed:
             raise NotStartedError(f"handler {self._name} is closed")
-        if self._attempt is None:
+        if self._attempt is None or self._attempt.ended:
             self._attempt = _Attempt(self._name, self._build, self._limits, self._end)
         attempt = self._attempt
         await asyncio.wait({attempt.started})
-        if attempt.started.exception() is not None and self._attempt is attempt:
-            self._attempt = None
-        return attempt.started.result()
+        handler = attempt.started.result()
+        if self._closed:  # during the wait
+            raise NotStartedError(f"handler {self._name} is closed")
+        return handler
 
     async def aclose(self) -> None:
         """Close the handler if it was built; further calls wait for the end of the first."""
@@ -109,10 +111,16 @@ class _Attempt:
         self._stop = asyncio.Event()
         self._handler: Any = None
         self._starting = True
+        self._thread: asyncio.Future[object] | None = None  # of a plain `start`
         self.started: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._life = asyncio.create_task(self._live(), name="handler-lifetime")
         _unregister_task(self._life)
         self._guard = asyncio.create_task(self._wait(), name="handler-guard")
+
+    @property
+    def ended(self) -> bool:
+        """Return whether the handler is closed, or was never built."""
+        return self._life.done()
 
     async def aclose(self) -> None:
         """Interrupt a start that is in progress, close the handler, and wait for the end."""
@@ -138,14 +146,42 @@ class _Attempt:
         except BaseException as error:
             self._starting = False
             failure = self._failure(error)
-            await self._close()
-            self.started.set_exception(failure)
-            self.started.exception()  # a caller that was cancelled does not read it
+            if self._thread is None or self._thread.done():
+                await self._close()
+                self._fail(failure)
+            else:
+                self._fail(failure)
+                if await self._thread_ends():
+                    await self._close()
             return
         self._starting = False
         self.started.set_result(self._handler)
         await self._stop.wait()
         await self._close()
+
+    def _fail(self, failure: Exception) -> None:
+        self.started.set_exception(failure)
+        self.started.exception()  # a caller that was cancelled does not read it
+
+    async def _thread_ends(self) -> bool:
+        """Wait for the end of an interrupted start, so that `aclose` does not run beside it.
+
+        A thread cannot be interrupted. If the process ends, the wait has the limit of `aclose`.
+        """
+        assert self._thread is not None  # noqa: S101 - a plain start was interrupted
+        thread, stop = self._thread, asyncio.ensure_future(self._stop.wait())
+        either: set[asyncio.Future[Any]] = {thread, stop}
+        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+        stop.cancel()
+        if not (await asyncio.wait({thread}, timeout=self._close_seconds or None))[0]:
+            logger.error(
+                "Handler %s: start still runs in its thread after %g s, so aclose is not called; "
+                "what it holds stays open until the process ends",
+                *(self._name, self._close_seconds),
+            )
+            return False
+        thread.exception()  # the failure names the interruption
+        return True
 
     async def _begin(self) -> None:
         self._handler = self._build()
@@ -155,11 +191,17 @@ class _Attempt:
         limit = asyncio.timeout(self._start_seconds or None)
         try:
             async with limit:
-                await _call(start)
+                if inspect.iscoroutinefunction(start):
+                    await start()
+                else:
+                    self._thread = _in_thread(start)
+                    await _awaited(await asyncio.shield(self._thread))
         except TimeoutError as error:
             if not limit.expired():
                 raise
             text = f"start took longer than {self._start_seconds:g} s"
+            if self._thread is not None and not self._thread.done():
+                text += ", and still runs in its thread"
             raise HandlerStartError(f"handler {self._name} did not start: {text}") from error
 
     def _failure(self, error: BaseException) -> Exception:
@@ -197,7 +239,15 @@ async def _call(method: Callable[[], object]) -> None:
     """Call an async method, or a plain one in a thread."""
     if inspect.iscoroutinefunction(method):
         await method()
-        return
-    result = await asyncio.to_thread(method)
+    else:
+        await _awaited(await _in_thread(method))
+
+
+def _in_thread(method: Callable[[], object]) -> asyncio.Future[object]:
+    # No task, which the end of the event loop would cancel.
+    return asyncio.get_running_loop().run_in_executor(None, copy_context().run, method)
+
+
+async def _awaited(result: object) -> None:
     if inspect.isawaitable(result):
         await result

@@ -76,8 +76,12 @@ async def open_rig(
     dependencies: DependencyCircuits | None = None,
     budget: TimeBudget | None = None,
     ends: HubEnds | None = None,
+    loaded: LoadedHandler | None = None,
 ) -> AsyncIterator[Rig]:
-    """Open a processor on memory stores, by default without a ramp after closing."""
+    """Open a processor on memory stores, by default without a ramp after closing.
+
+    `loaded` is a handler that is called instead of `behaviour`; the first batch starts it.
+    """
     defaults = {"half_open_permits": 2, "ramp_seconds": 0}
     rules = BreakerSettings(**(defaults | (breaker_settings or {})))
     if store is None:
@@ -92,7 +96,7 @@ async def open_rig(
                 await rig.behaviour(each)
             rig.handled.append(each.sequence_number)
 
-        loaded = LoadedHandler("tests:handler", handler)
+        loaded = loaded or LoadedHandler("tests:handler", handler)
         processing = ProcessingSettings(**(FAST | (settings or {})))
         rig.crashes = CrashLoops(
             crash_store(rig.store),
@@ -112,6 +116,7 @@ async def open_rig(
             settings=processing,
             count_poison=rules.count_poison,
             instance="test:1",
+            prepare=loaded.start,
             crashes=rig.crashes,
             dependencies=dependencies,
             budget=budget,
