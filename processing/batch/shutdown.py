@@ -10,10 +10,9 @@ import logging
 import os
 import signal
 import threading
-from collections.abc import Coroutine
 from contextlib import suppress
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # the processor imports OpenTelemetry and tenacity
     from processing.batch.processor import BatchProcessor
@@ -125,22 +124,19 @@ def _close_when_idle(processor: BatchProcessor, kills: bool) -> None:
     """
     processor.stop()
 
-    async def close() -> None:
-        await wait_idle(processor)
-        await processor.parts.handler.aclose()
-
     async def end() -> None:
-        while _closing:  # a process may have several processors
-            await asyncio.wait(_closing)
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        os.kill(os.getpid(), signal.SIGTERM)
+        try:
+            await wait_idle(processor)
+            await processor.parts.handler.aclose()
+        finally:
+            _closing.discard(task)
+        if kills:
+            while _closing:  # a process may have several processors
+                await asyncio.wait(_closing)
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            os.kill(os.getpid(), signal.SIGTERM)
 
-    _keep(close(), _closing)
-    if kills:
-        _keep(end(), _ending)
-
-
-def _keep(work: Coroutine[Any, Any, None], tasks: set[asyncio.Task[None]]) -> None:
-    task = asyncio.ensure_future(work)
-    tasks.add(task)  # the loop itself keeps no strong reference
-    task.add_done_callback(tasks.discard)
+    task = asyncio.ensure_future(end())
+    _closing.add(task)
+    _ending.add(task)  # the loop itself keeps no strong reference
+    task.add_done_callback(_ending.discard)
