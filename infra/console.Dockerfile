@@ -22,6 +22,7 @@ RUN pip install -r requirements-console.txt
 COPY --from=page /app/node_modules/uplot/dist/ node_modules/uplot/dist/
 COPY breaker/ breaker/
 COPY processing/ processing/
+COPY breakwater/ breakwater/
 COPY console/ console/
 # Your handler, which the console calls to redrive events; a handler in a folder needs a COPY line.
 COPY *.py ./

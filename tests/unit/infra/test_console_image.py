@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import ast
 import json
+import os
 import re
+import shutil
 import subprocess
 import sys
+import sysconfig
 from collections.abc import Iterator
 from importlib.metadata import packages_distributions, requires
 from pathlib import Path
@@ -15,14 +18,19 @@ from console.web.pages import UPLOT
 
 ROOT = Path(__file__).parents[3]
 DOCKERFILE = (ROOT / "infra" / "console.Dockerfile").read_text()
-COPIED = {"breaker", "processing", "console"}
+COPIED = {"breaker", "processing", "breakwater", "console"}
 WORKSPACE = "console/package.json"
 LOCK = json.loads((ROOT / "package-lock.json").read_text())["packages"]
 
 
-def test_copied_paths_exist_and_are_not_ignored() -> None:
+def copied() -> set[str]:
+    """Return the sources of the Dockerfile's COPY lines; folders end with a slash."""
     copies = re.findall(r"^COPY (?!--from)(.+) \S+$", DOCKERFILE, re.MULTILINE)
-    sources = {name for line in copies for name in line.split()}
+    return {name for line in copies for name in line.split()}
+
+
+def test_copied_paths_exist_and_are_not_ignored() -> None:
+    sources = copied()
     assert WORKSPACE in sources
     sources.remove(WORKSPACE)  # the folder with this file is in COPIED
     assert {name.rstrip("/") for name in sources if name.endswith("/")} == COPIED
@@ -98,9 +106,10 @@ def required(file: Path) -> set[str]:
 
 def test_modules_that_the_console_imports_are_installed() -> None:
     """requirements-console.txt names each module's distribution, or one that requires it."""
-    # The progress bar of the command line is used on an operator's machine only. An app whose
-    # handler takes a pydantic model names pydantic in its requirements.txt.
-    wanted = set().union(*(imported(ROOT / name) for name in COPIED)) - {"rich"}
+    # The progress bar of the command line is used on an operator's machine only, and pytest in the
+    # tests of an app. An app whose handler takes a pydantic model names pydantic in its
+    # requirements.txt.
+    wanted = set().union(*(imported(ROOT / name) for name in COPIED)) - {"rich", "pytest"}
     wanted -= {"pydantic", "pydantic_core"}
     wanted -= sys.stdlib_module_names | COPIED
     names = required(ROOT / "requirements-console.txt")
@@ -114,3 +123,26 @@ def test_modules_that_the_console_imports_are_installed() -> None:
         if module != "azure" and not {home.lower() for home in homes[module]} & names
     }
     assert missing == set()
+
+
+def test_image_loads_a_handler_as_the_documents_write_it(tmp_path: Path) -> None:
+    for name in copied():
+        if name.endswith("/"):
+            shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__py*"))
+    (handler,) = re.findall(
+        r"```python\n(# orders\.py\n.*?)```",
+        (ROOT / "docs" / "use-in-your-app.md").read_text(),
+        re.DOTALL,
+    )
+    (tmp_path / "orders.py").write_text(handler)
+    load = "from processing.handlers.loading import find_handler as f; print(f('orders:handle'))"
+    # -S: this environment's own installation of the packages is no part of the image.
+    loaded = subprocess.run(
+        [sys.executable, "-S", "-c", load],
+        cwd=tmp_path,
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": sysconfig.get_path("purelib")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert loaded.stdout.startswith("<function handle"), loaded.stderr
