@@ -8,10 +8,10 @@ import importlib.util
 import inspect
 import sys
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from types import FunctionType, MethodType, SimpleNamespace, UnionType
-from typing import Any, TypeAliasType, TypeVar, Union, get_args, get_origin
+from typing import Any, ForwardRef, TypeAliasType, TypeVar, Union, get_args, get_origin
 
 from processing.event import Event
 from processing.handlers.functions import function_of, wrapped_functions
@@ -63,9 +63,11 @@ def parameters_of(found: Any, *, receiver: bool = False) -> Parameters:
         if parameters[0].kind is not inspect.Parameter.VAR_POSITIONAL:
             break
         # A wrapper that takes *args passes on what it gets, so the wrapped function decides.
-        function = function_of(found)
-        wrapped = getattr(function, "__wrapped__", None)
-        if wrapped is None or isinstance(found, functools.partial):
+        while isinstance(found, functools.partial):
+            skipped += len(found.args)
+            found = found.func
+        wrapped = getattr(function_of(found), "__wrapped__", None)
+        if wrapped is None:
             return _EVENT_ALONE
         skipped += not isinstance(found, FunctionType) and not _is_static(found)
         found = wrapped
@@ -79,11 +81,18 @@ def _of(positional: list[inspect.Parameter], function: FunctionType | None) -> P
     first = positional[0]
     try:
         annotation = _resolved(first.annotation, function)
-    except Exception as error:
+        variable = _open_variable(annotation, function)
+        is_event, is_body = _is_event(annotation), _is_body(annotation)
+    except Exception as error:  # the value of an alias is evaluated late
         return _EVENT_ALONE if _looks_like_event(first.annotation) else _unresolved(first, error)
-    if _is_event(annotation):
+    if variable is not None:
+        return Parameters(
+            fault=f"takes a first parameter {first.name} of type {_shown(annotation)}, which "
+            f"depends on the type variable {variable}; name the event or the type of its body"
+        )
+    if is_event:
         return _EVENT_ALONE
-    if not _is_body(annotation):
+    if not is_body:
         return Parameters(
             fault=f"takes a first parameter {first.name} of type {_shown(annotation)}, which is "
             "neither the event nor a type for its body"
@@ -125,8 +134,9 @@ def _resolved(annotation: Any, function: FunctionType | None) -> Any:
     """
     if annotation is None:
         return type(None)
-    if not isinstance(annotation, str):
+    if not isinstance(annotation, str) and get_origin(annotation) is None:
         return annotation
+    # Texts may also be inside, as in `list["Order"]`.
     names: dict[str, Any] = {}
     if function is not None:
         # `functools.wraps` copies the annotations of the innermost function.
@@ -154,30 +164,80 @@ def _looks_like_event(annotation: Any) -> bool:
     return isinstance(annotation, str) and annotation.rpartition(".")[2] == Event.__name__
 
 
+def _open_variable(annotation: Any, function: FunctionType | None) -> TypeVar | None:
+    """Return a type variable of the annotation that may mean another type than the event.
+
+    One without a bound means the event, unless it is a variable of a generic class: a subclass
+    may have set it to a model.
+    """
+    variables = getattr(annotation, "__parameters__", ())
+    if isinstance(annotation, type):  # a generic class itself
+        variables = ()
+    for each in (annotation, *variables):
+        if not isinstance(each, TypeVar):
+            continue
+        allowed = each.__constraints__ or ([] if each.__bound__ is None else [each.__bound__])
+        if allowed and not any(_is_event(one) for one in allowed):
+            return each
+        if not allowed and _is_variable_of_class(each, function):
+            return each
+    return None
+
+
+def _is_variable_of_class(variable: TypeVar, function: FunctionType | None) -> bool:
+    if function is None:
+        return False
+    *_, function = wrapped_functions(function)
+    owner = function.__qualname__.rpartition(".")[0]
+    is_method = owner != "" and not owner.endswith("<locals>")
+    return is_method and variable not in function.__type_params__
+
+
 def _is_event(annotation: Any) -> bool:
-    if annotation is _EMPTY or annotation is Any or isinstance(annotation, TypeVar):
+    return any(_is_event_type(each) for each in _alternatives(annotation))
+
+
+def _alternatives(annotation: Any) -> Iterator[Any]:
+    """Yield the types of a union, through the aliases of types."""
+    pending, seen = [annotation], set()
+    while pending:
+        each = pending.pop()
+        if isinstance(each, TypeAliasType):
+            if each not in seen:  # an alias may contain itself
+                seen.add(each)
+                pending.append(each.__value__)
+        elif get_origin(each) is typing.Annotated:
+            pending.append(get_args(each)[0])
+        elif get_origin(each) in {Union, UnionType}:
+            pending += get_args(each)
+        else:
+            yield each
+
+
+def _is_event_type(found: Any) -> bool:
+    if found is _EMPTY or found is Any or isinstance(found, TypeVar):
         return True
-    if isinstance(annotation, type):
-        if getattr(annotation, "_is_protocol", False):
-            return True
-        return not typing.is_typeddict(annotation) and issubclass(Event, annotation)
-    if get_origin(annotation) in {Union, UnionType, typing.Annotated}:
-        return any(_is_event(each) for each in get_args(annotation))
-    return False
+    if isinstance(found, ForwardRef):  # the bound of a type variable
+        return _looks_like_event(found.__forward_arg__)
+    if not isinstance(found, type):
+        return False
+    if getattr(found, "_is_protocol", False):
+        return True
+    return not typing.is_typeddict(found) and issubclass(Event, found)
 
 
-def _is_body(annotation: Any) -> bool:
+def _is_body(annotation: Any, seen: tuple[TypeAliasType, ...] = ()) -> bool:
     """Return whether pydantic parses the annotation's type: a model, or a type made of models."""
     if isinstance(annotation, TypeAliasType):
-        annotation = annotation.__value__
+        return annotation not in seen and _is_body(annotation.__value__, (*seen, annotation))
     parts = [get_origin(annotation), *get_args(annotation)]
-    if any(each is Event for each in parts):
+    if any(isinstance(each, type) and issubclass(each, Event) for each in parts):
         return False
-    return _is_model(annotation) or any(_is_body(each) for each in parts if each is not None)
+    return _is_model(annotation) or any(_is_body(each, seen) for each in parts if each is not None)
 
 
 def _is_model(annotation: Any) -> bool:
-    if not isinstance(annotation, type):
+    if not isinstance(annotation, type) or issubclass(annotation, Event):
         return False
     if dataclasses.is_dataclass(annotation) or typing.is_typeddict(annotation):
         return True

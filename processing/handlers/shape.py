@@ -35,6 +35,8 @@ def fault_of(found: Any) -> str | None:
 
 
 def _fault_of_class(found: type) -> str | None:
+    if fault := _fault_of_factory(_read(found, "from_settings")):
+        return f"is the class {found.__qualname__}, whose from_settings {fault}"
     if not any("__call__" in vars(base) for base in found.__mro__):
         # `from_settings` may build another object.
         if hasattr(found, "from_settings"):
@@ -53,6 +55,22 @@ def _fault_of_class(found: type) -> str | None:
         f"is the class {found.__qualname__}, whose constructor needs arguments, and which has no "
         "from_settings"
     )
+
+
+def _fault_of_factory(factory: Any) -> str | None:
+    """Return why `from_settings` of a class cannot build the handler; `factory` is read from it."""
+    if factory is None:
+        return None
+    accepted = "it takes @classmethod def from_settings(cls, settings)"
+    if not callable(factory):
+        return f"is no method; {accepted}"
+    if inspect.iscoroutinefunction(factory):
+        return f"is async; {accepted}, and an async start"
+    if fault := _fault_of_call(factory):
+        return f"{fault}; {accepted}"
+    if not _accepts(factory, None):
+        return f"takes {_signature(factory)}, and is called with the app settings; {accepted}"
+    return None
 
 
 def _fault_of_call(found: Any) -> str | None:

@@ -159,6 +159,20 @@ class AsyncSettings:
     async def __call__(self, event: Event) -> None: ...
 
 
+class YieldsSettings:
+    @classmethod
+    def from_settings(cls, _settings: Mapping[str, str]) -> Iterator[Self]:
+        yield cls()
+
+    async def __call__(self, event: Event) -> None: ...
+
+
+class SettingsNoMethod:
+    from_settings = "later"
+
+    async def __call__(self, event: Event) -> None: ...
+
+
 class FailingConstructor:
     def __init__(self) -> None:
         raise OSError("no such file")

@@ -43,11 +43,13 @@ SEEN_BEFORE_THE_START = {
     "two_arguments_instance": r"takes \(event, context\), and is called",
     "Unbound.handle": r"takes \(self, event\), and is called",
     "MODULE_TEXT": "has no MODULE_TEXT",
+    "ForgottenClassmethod": r"from_settings takes \(.*\), and is called with the app settings; it",
+    "AsyncSettings": "from_settings is async; it takes @classmethod def from_settings",
+    "YieldsSettings": "from_settings is a generator function",
+    "SettingsNoMethod": "from_settings is no method; it takes @classmethod",
 }
 SEEN_WITH_AN_INSTANCE = {
     "FailingSettings": r"FailingSettings\.from_settings\(settings\) raised KeyError: 'BANK_URL'",
-    "ForgottenClassmethod": r"from_settings\(settings\) raised TypeError: .*argument",
-    "AsyncSettings": r"from_settings\(settings\) returned is a coroutine, which cannot be called",
     "FailingConstructor": "FailingConstructor raised OSError: no such file",
     "BuildsGenerator": r"from_settings\(settings\) returned is a generator function",
     "BuildsNothing": r"from_settings\(settings\) returned is a NoneType, which cannot be called",
