@@ -13,7 +13,12 @@ from breaker.configuration.errors import nearest
 from breaker.configuration.lookup import value_of
 from breaker.dependencies.circuits import DependencyCircuits
 from breaker.dependencies.settings import DependencySettings, Overrides
-from breaker.errors import BreakerError, SettingsError, StoreUnavailableError
+from breaker.errors import (
+    BreakerError,
+    SettingsError,
+    StoreUnavailableError,
+    UnknownCircuitError,
+)
 from breaker.registration import Seen, stated, usable
 from breaker.settings import BreakerSettings
 from breaker.stores.redis import Client, RedisCircuitStore, RedisDependencyStore, connect
@@ -33,10 +38,18 @@ class UnknownDependencyError(BreakerError):
 
 @dataclass(frozen=True, slots=True)
 class Circuits:
-    """The app's own circuit, and those of its dependencies."""
+    """The app's own circuit, and those of its dependencies.
+
+    Attributes:
+        app: the app's own circuit.
+        dependencies: those of the dependencies.
+        unknown: the refusal, if no instance has registered the circuit and the command may use it
+            all the same.
+    """
 
     app: CircuitBreaker
     dependencies: DependencyCircuits
+    unknown: UnknownCircuitError | None = None
 
     async def named(self, dependency: str | None) -> CircuitBreaker:
         """Return the circuit of a dependency; without a name the app's own.
@@ -70,27 +83,37 @@ def build(values: Mapping[str, str]) -> CircuitBreaker:
 
 
 @asynccontextmanager
-async def opened(values: Mapping[str, str], *, in_outage: bool = False) -> AsyncIterator[Circuits]:
+async def opened(
+    values: Mapping[str, str], *, in_outage: bool = False, may_be_unknown: bool = False
+) -> AsyncIterator[Circuits]:
     """Open the circuits that the settings name, with the rules that the app's instances use.
 
     Args:
         values: the settings; those of the connection and the circuit's name count, and the rules
             count if no instance has registered any.
         in_outage: whether to open the circuits also while Redis does not answer.
+        may_be_unknown: whether to open a circuit also if no instance has registered it.
 
     Raises:
         SettingsError: a setting is missing, unknown or out of bounds.
-        UnknownCircuitError: no instance has registered the circuit.
+        UnknownCircuitError: no instance has registered the circuit, and `may_be_unknown` is not
+            set.
         StoreUnavailableError: Redis does not answer.
     """
     own = _without_judging(values)
     depending = DependencySettings.from_mapping(values, own, judges=False)
     client = connect(_redis_url(values), own)
+    unknown: UnknownCircuitError | None = None
     try:
         seconds = own.store_timeout_seconds
         publisher = _publisher(values)
         with suppress(StoreUnavailableError) if in_outage else nullcontext():
-            depending = await _of_the_app(client, own, depending)
+            try:
+                depending = await _of_the_app(client, own, depending)
+            except UnknownCircuitError as error:
+                if not may_be_unknown:
+                    raise
+                unknown = error
         app = CircuitBreaker(
             RedisCircuitStore(client, own.name, timeout_seconds=seconds),
             depending.app,
@@ -100,7 +123,7 @@ async def opened(values: Mapping[str, str], *, in_outage: bool = False) -> Async
         store = RedisDependencyStore(client, own.name, timeout_seconds=seconds)
         dependencies = DependencyCircuits(store, depending, publisher=publisher)
         try:
-            yield Circuits(app, dependencies)
+            yield Circuits(app, dependencies, unknown)
         finally:
             await dependencies.aclose()
             await app.aclose()

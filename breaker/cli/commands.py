@@ -33,6 +33,7 @@ from breaker.configuration.command_line import (
     confirmed,
     exit_codes,
     json_option,
+    say_error,
     settings_option,
     yes_option,
 )
@@ -169,10 +170,14 @@ async def isolate(
 
     The isolation lasts until the end of --for or, without --for, until `close`. At the end a
     circuit that was closed is closed again; otherwise the circuit opens again, with an alert.
-    Isolating an isolated circuit replaces its reason and its end.
+    Isolating an isolated circuit replaces its reason and its end. The app's own circuit can be
+    isolated before its first instance starts; the command then warns.
     """
-    async with opened(read_settings(settings)) as circuits:
+    may_be_unknown = dependency is None  # a first deployment may begin with all events held
+    async with opened(read_settings(settings), may_be_unknown=may_be_unknown) as circuits:
         breaker = await circuits.named(dependency)
+        if circuits.unknown is not None:
+            say_error(str(circuits.unknown))
         what = "all events" if dependency is None else f"the events that need {dependency}"
         if not confirmed(f"Hold {what} of {breaker.settings.name}?", yes=yes):
             click.echo("Nothing was changed", err=True)

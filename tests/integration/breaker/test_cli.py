@@ -180,8 +180,8 @@ async def test_status_names_settings_that_differ(redis_url: str) -> None:
         ("history",),
         ("approve", "--generation", "1"),
         ("close", "--generation", "1"),
-        ("isolate", "--reason", "x"),
         ("status", "--dependency", "bank"),
+        ("isolate", "--reason", "x", "--dependency", "bank"),
     ],
 )
 async def test_unknown_circuit_is_refused(redis_url: str, arguments: tuple[str, ...]) -> None:

@@ -90,6 +90,30 @@ def test_isolate_without_a_terminal_needs_a_yes(
     assert state(redis) is CircuitState.ISOLATED
 
 
+def test_circuit_is_isolated_before_its_first_instance(
+    redis: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A first deployment begins with all events held; a mistyped name is seen in the warning."""
+    unknown = "breakwater: no instance has registered a circuit 'new' in this Redis; "
+    monkeypatch.setenv("BREAKER_NAME", "new")
+    assert main(ISOLATE) == 2
+    assert "nothing was changed; --yes confirms" in capsys.readouterr().err
+    with terminal(b"n\n", monkeypatch):
+        assert main(ISOLATE) == 1
+    asked = capsys.readouterr().err
+    assert asked.startswith(f"{unknown}known circuits: c ")
+    assert asked.endswith("Hold all events of new? [y/N] Nothing was changed\n")
+    assert breaker_main(ISOLATE) == 0  # without a terminal, as in version 0.1
+    out, err = capsys.readouterr()
+    assert err.startswith(unknown)
+    assert "new: isolated, generation 1" in out
+    monkeypatch.setenv("BREAKER_NAME", "newer")
+    assert main([*ISOLATE, "--yes"]) == 0
+    assert "newer: isolated, generation 1" in capsys.readouterr().out
+    monkeypatch.setenv("BREAKER_NAME", "c")
+    assert state(redis) is CircuitState.CLOSED
+
+
 async def test_stop_without_a_terminal_needs_a_yes(
     redis_url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
