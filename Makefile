@@ -98,7 +98,7 @@ lint: setup node_modules/.dev-installed .venv-infra/.installed package-loads ## 
 	@$(PY) -m ruff format --check .
 	@$(PY) -m ruff check .
 	@$(PY) -m mypy .
-	@$(PY) -m mypy --python-version $(OLDER) breakwater breaker processing function_app.py
+	@$(PY) -m mypy --python-version $(OLDER) breakwater breakwater_pytest.py breaker processing function_app.py
 	@.venv/bin/lint-imports --no-cache
 	@$(PY) -m scripts.check_rooms
 	@$(PY) -m scripts.check_words

@@ -60,6 +60,7 @@ class AsyncTestApp:
         self._clock: TestClock | None = None
         self._stores: Stores | None = None
         self._instance: Instance | None = None
+        self._killed: list[LoadedHandler] = []
 
     async def __aenter__(self) -> Self:
         self._clock = TestClock.join(self._is_busy)
@@ -82,7 +83,10 @@ class AsyncTestApp:
         try:
             await self._stop()
         finally:
-            self._clock.leave(self._is_busy)
+            try:
+                await self._close_killed()
+            finally:
+                self._clock.leave(self._is_busy)
 
     async def run(
         self,
@@ -106,7 +110,7 @@ class AsyncTestApp:
                 that failed is delivered again every 5 seconds, and deferred keys are replayed.
             crash_after: the event after whose handling the process is killed, before it has stored
                 that it handled the event. A new process, of a class with a new object, gets the
-                unfinished batches again.
+                unfinished batches again. The old object is not closed before the app.
 
         Raises:
             TypeError: one of the events is no event.
@@ -213,9 +217,21 @@ class AsyncTestApp:
         named = isinstance(self._handler, str)
         found = find_handler(str(self._handler)) if named else self._handler
         # A test's own object is the same in both processes, because nobody can build another one.
-        kept = await self._stop(keep_handler=not inspect.isclass(found))
+        kept = await self._stop(keep_handler=True)
+        if inspect.isclass(found) and kept is not None:
+            self._killed.append(kept)  # a kill calls no `aclose`, which could save events
+            kept = None
         self._instance = await self._start(kept)
         return self._instance
+
+    async def _close_killed(self) -> None:
+        """Close the objects of the killed processes, so that the test leaves nothing open."""
+        self._changing = True
+        try:
+            while self._killed:
+                await self._killed.pop().aclose()
+        finally:
+            self._changing = False
 
     def _opened(self) -> tuple[Instance, Stores, TestClock]:
         if self._instance is None or self._stores is None or self._clock is None:

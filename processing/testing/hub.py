@@ -16,14 +16,14 @@ class MemoryHub:
     def __init__(self) -> None:
         self._batches: dict[Source, list[EventBatch]] = {}
         self._last: dict[Source, int] = {}
-        self._known: set[str] = set()
+        self._known: dict[str, Event] = {}
 
     def append(self, events: Sequence[Event], batch_size: int | None = None) -> None:
         """Append events, each to its partition, in batches of at most `batch_size`.
 
         Raises:
-            ValueError: an event comes after one with a higher sequence number, which a hub never
-                does; or the batch size is not accepted.
+            ValueError: an event comes after one with a higher sequence number, or has the id of
+                another event, which a hub never does; or the batch size is not accepted.
         """
         if batch_size is not None and batch_size < 1:
             raise ValueError(
@@ -67,4 +67,13 @@ class MemoryHub:
                     "give each its sequence_number"
                 )
             self._last[event.source] = max(last, event.sequence_number)
-            self._known.add(event.id)
+            if _sent(self._known.setdefault(event.id, event)) != _sent(event):
+                raise ValueError(
+                    f"event {event.id} is there already with another body, key or properties, "
+                    "which a hub never does: give each event its own sequence_number"
+                )
+
+
+def _sent(event: Event) -> tuple[object, ...]:
+    """Return what the sender of an event has chosen."""
+    return event.body, event.key, event.properties

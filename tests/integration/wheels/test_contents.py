@@ -29,7 +29,9 @@ def test_wheels_have_every_file_of_their_packages(wheels: Wheels) -> None:
     """A Lua script, a page's file or py.typed that is left out would fail at run time only."""
     for wheel, folders in zip(wheels, PACKAGES, strict=True):
         found = {name for name in files_of(wheel) if not name.startswith("breakwater_local/")}
-        assert found == files_in(*folders) - {"console/package.json"}  # a carried file
+        modules = {"breakwater_pytest.py"} & found  # beside the packages
+        assert found - modules == files_in(*folders) - {"console/package.json"}  # a carried file
+    assert "breakwater_pytest.py" in files_of(wheels[0])
     assert {f"{name}/py.typed" for name in PACKAGES[0]} <= files_of(wheels[0])
 
 

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 import breakwater.testing
-from breakwater.pytest_plugin import breakwater_app as _fixture
 from breakwater.testing import TestApp
+from breakwater_pytest import breakwater_app as _fixture
 
 ROOT = Path(__file__).parents[3]
 PAGE = (ROOT / "docs/testing.md").read_text()

@@ -139,9 +139,22 @@ def test_class_is_built_from_the_settings_and_closed() -> None:
     Orders.closed.clear()
     outcome = run(Orders, [crashed := event()], settings={"BANK_URL": "x"}, crash_after=crashed)
     assert [each.seen for each in Orders.built] == [[crashed], [crashed]]
-    assert Orders.closed == Orders.built
+    assert Orders.closed == Orders.built[::-1]
     assert outcome.handled == [crashed, crashed]
     assert Orders.built[0].url == "x"
+
+
+def test_object_of_a_killed_process_is_not_closed_before_the_app() -> None:
+    """An `aclose` that saves events would hide that a kill loses them."""
+    Orders.built.clear()
+    Orders.closed.clear()
+    with TestApp(Orders, settings={"BANK_URL": "x"}) as app:
+        first, crashed = event(), event()
+        outcome = app.run([first, crashed], batch_size=1, crash_after=crashed)
+        assert outcome.handled == [first, crashed, crashed]
+        assert [each.seen for each in Orders.built] == [[first, crashed], [crashed]]
+        assert Orders.closed == []
+    assert Orders.closed == Orders.built[::-1]
 
 
 def test_object_of_the_test_outlives_a_crash() -> None:
@@ -253,6 +266,18 @@ def test_event_that_a_hub_would_not_deliver_is_refused() -> None:
             app.run([first])
     with pytest.raises(ValueError, match="batch_size is 0"):
         run(handle, [second], batch_size=0)
+
+
+def test_two_events_with_one_id_are_refused() -> None:
+    """The app would skip the second one, and a test would see the outcome of the first."""
+    first, second = event("x", sequence_number=5), event("y", sequence_number=5)
+    with pytest.raises(ValueError, match=r"/5/\d+ is there already with another body"):
+        run(handle, [first, second])
+    with TestApp(handle) as app:
+        app.run([first])
+        with pytest.raises(ValueError, match="is there already with another body"):
+            app.run([event("x", key="k", sequence_number=5)])
+        assert app.run([event("x", sequence_number=5)]).skipped == [first]
 
 
 def test_closed_app_is_refused() -> None:

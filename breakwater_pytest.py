@@ -1,7 +1,9 @@
 """The pytest plugin: the fixture `breakwater_app`.
 
 pytest loads this module in each run of a project that has Breakwater installed. Therefore the
-module imports nothing else; the test kit is loaded at the fixture's first use.
+module imports nothing else; the test kit is loaded at the fixture's first use. The module is not
+in the package `breakwater`, because the import of the package fails in a project that has a folder
+`processing` or `breaker`, and the tests of such a project must run.
 """
 
 from __future__ import annotations
