@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 MOST_FIELDS = 5
 """Most wrong fields that one error names."""
 LONGEST_NAME = 64
-"""Most characters of one name in a field's path; keys of a JSON object may be long."""
+"""Most characters of one name in a field's path."""
 _WITH_VALUES = frozenset(
     {
         "value_error",
@@ -26,6 +26,10 @@ _WITH_VALUES = frozenset(
         "union_tag_invalid",
         "get_attribute_error",
         "iteration_error",
+        "uuid_parsing",
+        "bytes_invalid_encoding",
+        "mapping_type",
+        "timezone_offset",
     }
 )
 """The kinds of errors whose messages contain the value, or a text that the model wrote about it."""
@@ -46,8 +50,9 @@ def body_parser(annotation: Any) -> Callable[[bytes], Any]:
         from pydantic import TypeAdapter, ValidationError  # noqa: PLC0415
         from pydantic_core.core_schema import ErrorType  # noqa: PLC0415
 
+        adapter = TypeAdapter(annotation)
         # The adapter of a model that is not complete fails at its first use.
-        parse = TypeAdapter(annotation).validator.validate_json
+        parse = adapter.validator.validate_json
     except Exception as error:
         raise HandlerLoadError(
             f"bodies cannot be parsed as {name}: {type_name(error)}: {describe(error)}; the first "
@@ -56,12 +61,13 @@ def body_parser(annotation: Any) -> Callable[[bytes], Any]:
 
     # A model may raise errors with types and texts of its own.
     kinds = frozenset(get_args(ErrorType)) - _WITH_VALUES
+    names = _texts(adapter.core_schema)
 
     def parsed(body: bytes) -> Any:
         try:
             return parse(body)
         except ValidationError as error:
-            raise EventModelError(_text(name, error, kinds)) from None
+            raise EventModelError(_text(name, error, kinds, names)) from None
 
     return parsed
 
@@ -87,15 +93,16 @@ def with_parsed_body(handler: Any) -> Any:
     return inspect.markcoroutinefunction(adapted) if is_async(handler) else adapted
 
 
-def _text(name: str, error: ValidationError, kinds: Set[str]) -> str:
+def _text(name: str, error: ValidationError, kinds: Set[str], names: Set[str]) -> str:
     """Return which fields are wrong, and why, without a value of the body.
 
     The text goes to the log and to metrics of errors, where personal data must not appear. The
-    body itself is in the poison message. `kinds` are the types of errors whose messages are shown.
+    body itself is in the poison message. `kinds` are the types of errors whose messages are shown,
+    and `names` the parts of paths that are shown.
     """
     found = error.errors(include_url=False, include_context=False, include_input=False)
     shown = [
-        f"{_path(each['loc'])}: {each['msg'] if each['type'] in kinds else each['type']}"
+        f"{_path(each['loc'], names)}: {each['msg'] if each['type'] in kinds else each['type']}"
         for each in found[:MOST_FIELDS]
     ]
     if len(found) > MOST_FIELDS:
@@ -103,5 +110,26 @@ def _text(name: str, error: ValidationError, kinds: Set[str]) -> str:
     return f"the body is no {name}: {'; '.join(shown)}"
 
 
-def _path(location: tuple[int | str, ...]) -> str:
-    return ".".join(str(each)[:LONGEST_NAME] for each in location[:10]) or "(body)"
+def _path(location: tuple[int | str, ...], names: Set[str]) -> str:
+    """Return the path of a field; `*` stands for a key of the body that the model does not name."""
+    parts = (
+        str(each)[:LONGEST_NAME] if isinstance(each, int) or each in names else "*"
+        for each in location[:10]
+    )
+    return ".".join(parts) or "(body)"
+
+
+def _texts(schema: object) -> frozenset[str]:
+    """Return all texts in a model's schema, such as the names of fields and the tags of unions."""
+    found: set[str] = {"[key]"}  # pydantic's own part of a path
+    seen: set[int] = set()
+    pending: list[object] = [schema]
+    while pending:
+        part = pending.pop()
+        if isinstance(part, str):
+            found.add(part)
+        elif isinstance(part, dict | list | tuple) and id(part) not in seen:
+            seen.add(id(part))
+            pending += part
+            pending += part.values() if isinstance(part, dict) else ()
+    return frozenset(found)

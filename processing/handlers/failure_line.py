@@ -4,26 +4,36 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Sequence
-from itertools import islice
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice, takewhile
+from operator import eq
 from typing import Any
 
 from processing.event import Event
 from processing.formats.event_fields import key_hash
 from processing.handlers.own_frames import own_frames
-from processing.handlers.raised import describe, dotted_type
+from processing.handlers.raised import LONGEST_TEXT, describe, dotted_type
 
 LONGEST_MESSAGE = 400
 """Characters of an error's message in a line."""
 LEAST_VALUE = 4
 """Characters of the shortest value of a body that is searched in a message."""
+SHORTEST_BEGINNING = 12
+"""Characters of the shortest beginning of a value that is searched in a message."""
 MOST_VALUES = 2_000
 """Values of a body that are searched."""
 MOST_BYTES = 64 * 1024
 """Bytes of a body that are searched; a longer body makes a line without the error's message."""
 
-_INPUT = re.compile(r"\[type=(\w+), input_value=.*?, input_type=\w+\]", re.DOTALL)
-"""The part of a message of pydantic that repeats the input."""
+_INPUT = re.compile(
+    r"\[type=(\w+), input_value=(?:.*, input_type=\w+\]|[\s\S]*?(?:, input_type=\w+\]|\Z))"
+)
+"""The part of a message of pydantic that repeats the input.
+
+It ends at the last `input_type` of its line, because the input may contain such a text, too. An
+input of several lines ends at the first one, and that of a message that was cut at its end.
+"""
 _BETWEEN_WORDS = re.compile(r"[\s,;|&=\"'<>]+")
 _LEFT_OUT = "(…)"
 
@@ -41,8 +51,9 @@ def error_line(
     """Return one line about an error.
 
     The key and the values of the body are replaced by `(…)` in the message, if they have at least
-    `LEAST_VALUE` characters: the log is for more readers than the poison queue. The names of JSON
-    fields stay.
+    `LEAST_VALUE` characters, and so are beginnings of values of at least `SHORTEST_BEGINNING`
+    characters: the log is for more readers than the poison queue. The names of JSON fields stay,
+    and what the handler derives from a value, such as its upper case, is not found.
 
     Args:
         kind: the error's dotted type.
@@ -66,14 +77,41 @@ def _without_values(message: str, key: str | None, body: bytes | None) -> str:
     """Return the message as one line without the key and the values of the body."""
     if not isinstance(body, bytes) or len(body) > MOST_BYTES:
         return ""
+    was_cut = len(message) >= LONGEST_TEXT
     message = _INPUT.sub(r"[type=\1]", message)
     values = set(islice(_values(body), MOST_VALUES))
     values |= {repr(body), body.decode("utf-8", "replace"), key or ""}
     for value in sorted(values, key=len, reverse=True):
         if len(value) >= LEAST_VALUE:
             message = message.replace(value, _LEFT_OUT)
+    message = _without_beginnings(message, values)
+    if was_cut:  # a shorter beginning of a value may be at its end
+        message = f"{message[:-SHORTEST_BEGINNING]}…"
     message = " ".join(message.split())
     return message if len(message) <= LONGEST_MESSAGE else f"{message[: LONGEST_MESSAGE - 1]}…"
+
+
+def _without_beginnings(message: str, values: Iterable[str]) -> str:
+    """Return the message without the values of which it has only the beginnings.
+
+    A handler may quote a part of a value, and a long message is cut before it comes here.
+    """
+    starts: dict[str, list[str]] = defaultdict(list)
+    for value in values:
+        if len(value) >= SHORTEST_BEGINNING:
+            starts[value[:SHORTEST_BEGINNING]].append(value)
+    shown: list[str] = []
+    at = 0
+    while at < len(message):
+        alike = starts.get(message[at : at + SHORTEST_BEGINNING], ())
+        shown.append(_LEFT_OUT if alike else message[at])
+        at += max((_common(message[at:], value) for value in alike), default=1)
+    return "".join(shown)
+
+
+def _common(text: str, other: str) -> int:
+    """Return how many characters at the beginning of both texts are the same."""
+    return sum(takewhile(bool, map(eq, text, other)))
 
 
 def _values(body: bytes) -> Iterator[str]:

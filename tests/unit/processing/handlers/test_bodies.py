@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import functools
+import json
+import re
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any, TypedDict
+from uuid import UUID
 
 import pytest
 from pydantic import BaseModel, Field, field_validator
@@ -217,6 +220,41 @@ async def test_body_that_does_not_fit_is_poison_at_once(name: str, body: bytes, 
         assert value not in str(failure.error)
     assert failure.error.__suppress_context__
     assert seen == []
+
+
+class Inner(BaseModel):
+    size: int = Field(validation_alias="größe")
+
+
+class Nested(BaseModel, extra="forbid"):
+    amounts: dict[str, int] = {}
+    numbers: dict[int, int] = {}
+    small: dict[Annotated[str, Field(max_length=3)], int] = {}
+    inner: list[Inner] = []
+    either: int | list[Inner] | Point = 0
+    uuid: UUID | None = None
+
+
+async def nested(order: Nested) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        ({"amounts": {"ann@example.com": "x"}}, "amounts.*: Input should be a valid integer"),
+        ({"numbers": {"4111111111111111": "x"}}, "numbers.*: Input should be a valid integer"),
+        ({"small": {"4111111111111111": 1}}, "small.*.[key]: String should have at most 3"),
+        ({"4111111111111111": 1}, "*: Extra inputs are not permitted"),
+        ({"inner": [{"größe": 1}, {"größe": "x"}]}, "inner.1.größe: Input should be a valid"),
+        ({"either": {}}, "either.int: Input should be a valid integer; either.*: Input should"),
+        ({"either": {}}, "; either.Point.x: Field required"),
+        ({"uuid": "some secret"}, "uuid: uuid_parsing"),
+    ],
+)
+async def test_keys_of_the_body_are_not_in_the_text(body: object, says: str) -> None:
+    """Only what the model names is shown: its fields, and the types of a union."""
+    with pytest.raises(EventModelError, match=re.escape(says)):
+        await call("nested", json.dumps(body).encode())
 
 
 async def test_text_of_a_wrong_body_is_short() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -171,12 +172,35 @@ def test_line_has_type_message_key_hash_and_frames(orders: ModuleType) -> None:
             "1 error\nn\n  no integer [type=int_parsing, input_value={'a': 'b'}, input_type=str]",
             "1 error n no integer [type=int_parsing]",
         ),
+        (
+            b'{"n": "a"}',
+            "n [type=a, input_value='x, input_type=x] of Main Street', input_type=str] end",
+            "n [type=a] end",
+        ),
+        (b'{"n": "a"}', "n [type=a, input_value=<A\nStreet>, input_type=A]", "n [type=a]"),
+        (b'{"n": "a"}', "n [type=a, input_value={'street': 'Ma", "n [type=a]"),
+        (
+            b'{"a": "order of Ada Lovelace", "b": "order of Ada Byron"}',
+            "no order of Ada Lovel! order of Ada Byr",
+            "no (…)! (…)",
+        ),
+        (b'{"name": "Ada Lovelace"}', repr(b'{"name": "Ada Lovelace"}'[:20]), "(…)'"),
     ],
 )
 def test_line_has_nothing_of_the_body(body: bytes, message: str, shown: str) -> None:
     """The log is for more readers than the poison queue."""
     line = error_line("E", message, (), key="0123456789-key", body=body)
     assert line == f"E: {shown}; key hash {key_hash('0123456789-key')}"
+
+
+@pytest.mark.parametrize("before", ["cannot store ", "-" * 1_995, f"{'-' * 1_960} 1234567890 "])
+def test_long_value_is_not_shown_because_its_message_was_cut(before: str) -> None:
+    """A message has at most 2,000 characters before the values are searched."""
+    value = "My secret history: " + "diabetes " * 400
+    body = json.dumps({"text": value, "long": "-" * 1_960}).encode()
+    line = failure_line(replace(event(0), body=body), ValueError(f"{before}{value}"))
+    assert "My s" not in line
+    assert "diabetes" not in line
 
 
 @pytest.mark.parametrize("body", [None, b"x" * 70_000])
