@@ -164,7 +164,7 @@ class CircuitBreaker(GuardedCalls, RegisteredCircuit, CircuitView):
         """Take a first snapshot and start watching; during a store outage, start on hold."""
         await self.refresh()
         self._watcher.start()
-        self.loop = asyncio.get_running_loop()
+        self.loop, self.pid = asyncio.get_running_loop(), os.getpid()
 
     async def aclose(self) -> None:
         """Stop watching, wait for the alert that is being published, and close connections."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
+import os
 import secrets
 import time
 from collections.abc import Callable, Coroutine
@@ -26,9 +28,10 @@ _ANY_CALL = Key("calls", several=True)
 
 
 class Started(Protocol):
-    """The name of a circuit breaker, and its event loop once it is started."""
+    """The name of a circuit breaker, and where it was started: its event loop and its process."""
 
     loop: asyncio.AbstractEventLoop | None
+    pid: int
 
     @property
     def name(self) -> str:
@@ -111,7 +114,7 @@ class Guard:
 
     async def __aenter__(self) -> None:
         self._refuse_reuse()
-        await _on(self._breaker.loop, self._enter())
+        await _on(self._breaker, self._enter)
 
     async def __aexit__(
         self,
@@ -119,7 +122,14 @@ class Guard:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        await _on(self._breaker.loop, self._leave(time.monotonic() - self._began, error))
+        seconds = time.monotonic() - self._began
+        try:
+            await _on(self._breaker, lambda: self._leave(seconds, error))
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            # The breaker was closed meanwhile in another thread; the call keeps its own outcome.
 
     def __enter__(self) -> None:
         self._refuse_reuse()
@@ -143,7 +153,9 @@ class Guard:
         if error is None and not self._must_record():
             loop.call_soon_threadsafe(self._note_success, seconds)
         else:
-            wait_for(loop, self._leave(seconds, error))
+            # If the breaker is closed meanwhile, the call keeps its own outcome.
+            with suppress(concurrent.futures.CancelledError):
+                wait_for(loop, self._leave(seconds, error))
 
     async def _enter(self) -> None:
         self._permit = await self._breaker.try_acquire(self._key)
@@ -190,27 +202,47 @@ def loop_of_another_thread(breaker: Started) -> asyncio.AbstractEventLoop:
     """Return the breaker's loop, if the calling thread may wait for it.
 
     Raises:
-        MisuseError: the breaker was not started, or the thread runs an event loop.
+        MisuseError: the breaker was not started, or in another process, or the thread runs an event
+            loop.
     """
     if _running_loop() is not None:
         raise MisuseError(
             f"a plain call or `with` on circuit {breaker.name!r} would block this thread's event "
             "loop; use `async with breaker.guard():`, or protect a coroutine function"
         )
-    if breaker.loop is None:
+    loop = _usable_loop(breaker)
+    if loop is None:
         raise MisuseError(
-            f"circuit {breaker.name!r} was not started; call inside `with breaker:`, or inside "
-            "`async with breaker:` of another thread"
+            f"circuit {breaker.name!r} was not started, or its event loop has ended; call inside "
+            "`with breaker:`, or inside `async with breaker:` of another thread"
         )
-    return breaker.loop
+    return loop
 
 
-async def _on(loop: asyncio.AbstractEventLoop | None, work: Coroutine[Any, Any, None]) -> None:
-    """Run a coroutine on the breaker's loop, or here if the breaker was not started."""
+async def _on(breaker: Started, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """Run a coroutine function on the breaker's loop, or here if the breaker has none.
+
+    Raises:
+        MisuseError: the breaker was started in another process.
+    """
+    loop = _usable_loop(breaker)
     if loop is None or loop is asyncio.get_running_loop():
-        await work
+        await work()
     else:
-        await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, loop))
+        await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work(), loop))
+
+
+def _usable_loop(breaker: Started) -> asyncio.AbstractEventLoop | None:
+    """Return the loop that the breaker was started on; None if there is none, or it has ended."""
+    loop = breaker.loop
+    if loop is None or loop.is_closed():
+        return None
+    if breaker.pid != os.getpid():  # nothing runs on the loop, so the call would wait for ever
+        raise MisuseError(
+            f"circuit {breaker.name!r} was started before a fork, and its thread does not run in "
+            "this process; create and start a breaker in each process"
+        )
+    return loop
 
 
 def _running_loop() -> asyncio.AbstractEventLoop | None:

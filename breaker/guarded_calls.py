@@ -29,9 +29,11 @@ class GuardedCalls:
 
     Attributes:
         loop: the event loop that the started breaker runs on; else None.
+        pid: the process of the start.
     """
 
     loop: asyncio.AbstractEventLoop | None = None
+    pid: int = 0
     _thread: LoopThread | None = None
 
     def guard(self: Guarding, *, failures: Failures = Exception, key: str | None = None) -> Guard:
@@ -90,7 +92,12 @@ class GuardedCalls:
     def __enter__(self) -> Self:
         """Start the breaker on an event loop in a thread of its own."""
         if self._thread is not None or self.loop is not None:
-            raise MisuseError("the circuit breaker was started already")
+            raise MisuseError(
+                "the circuit breaker was started already"
+                if self.loop is None or not self.loop.is_closed()
+                else "the event loop of the circuit breaker has ended without `aclose`; create a "
+                "new breaker"
+            )
         self._thread = LoopThread("breaker")
         try:
             self._thread.run(self.start())

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 import threading
 from collections.abc import AsyncIterator, Awaitable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
@@ -22,6 +25,7 @@ from breaker import (
     Permit,
 )
 from breaker.state import Change, Rules
+from tests.support.patience import HANG_SECONDS
 
 SETTINGS = BreakerSettings(name="c", failure_threshold=2, half_open_permits=1)
 
@@ -383,3 +387,107 @@ def test_failed_start_ends_the_thread(clock: ManualClock) -> None:
     with pytest.raises(KeyError), CircuitBreaker(Broken("c"), SETTINGS):
         pytest.fail("was entered")
     assert not [each for each in threading.enumerate() if each.name == "breaker"]
+
+
+class SilentStore(MemoryCircuitStore):
+    """A store that never answers when a failure is recorded."""
+
+    def __init__(self) -> None:
+        super().__init__("c")
+        self.asked = threading.Event()
+
+    async def record_failure(
+        self, rules: Rules, failure_id: str, error: str, permit: Permit
+    ) -> Change:
+        self.asked.set()
+        await asyncio.Event().wait()
+        raise AssertionError
+
+
+@pytest.mark.parametrize("is_plain", [True, False])
+def test_error_of_a_call_is_kept_when_the_breaker_ends_meanwhile(is_plain: bool) -> None:
+    """A shutdown while the store is slow loses the failure's record, not the caller's error."""
+    store = SilentStore()
+    breaker = CircuitBreaker(store, SETTINGS)
+
+    @breaker.protect
+    def plain() -> None:
+        raise OSError("down")
+
+    @breaker.protect
+    async def awaited() -> None:
+        raise OSError("down")
+
+    with ThreadPoolExecutor() as pool:
+        with breaker:
+            called = pool.submit(plain if is_plain else lambda: asyncio.run(awaited()))
+            assert store.asked.wait(HANG_SECONDS)
+        with pytest.raises(OSError, match="down"):
+            called.result(HANG_SECONDS)
+
+
+async def test_cancellation_while_a_failure_is_recorded_is_no_other_error() -> None:
+    store = SilentStore()
+    async with CircuitBreaker(store, SETTINGS) as breaker:
+
+        async def call() -> None:
+            async with breaker.guard():
+                raise OSError
+
+        task = asyncio.create_task(call())
+        while not store.asked.is_set():
+            await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+
+def test_breaker_whose_loop_has_ended_is_not_started(store: CountingStore) -> None:
+    """Only calls without a loop of the breaker still work: those of coroutine functions."""
+    breaker = CircuitBreaker(store, SETTINGS)
+    asyncio.run(breaker.start())
+
+    @breaker.protect
+    async def call() -> int:
+        return 7
+
+    assert asyncio.run(call()) == 7
+    with pytest.raises(MisuseError, match="its event loop has ended"):
+        breaker.protect(print)()
+    with pytest.raises(MisuseError, match="its event loop has ended"):
+        breaker.run(breaker.refresh())
+    with pytest.raises(MisuseError, match="has ended without `aclose`"), breaker:
+        pytest.fail("was entered")
+
+
+FORKING = """
+import asyncio, os, signal, sys
+from breaker import BreakerSettings, CircuitBreaker, MemoryCircuitStore, MisuseError
+
+with CircuitBreaker(MemoryCircuitStore("c"), BreakerSettings(name="c")) as breaker:
+
+    @breaker.protect
+    def plain():
+        raise OSError
+
+    @breaker.protect
+    async def awaited():
+        raise OSError
+
+    if os.fork():
+        sys.exit(os.waitstatus_to_exitcode(os.wait()[1]))
+    signal.alarm(20)
+    for call in (plain, lambda: asyncio.run(awaited())):
+        try:
+            call()
+        except MisuseError as error:
+            print(error, flush=True)
+    os._exit(7)
+"""
+
+
+def test_call_in_a_forked_process_is_refused() -> None:
+    """The thread of the breaker does not run there, so the call would wait for ever."""
+    done = subprocess.run([sys.executable, "-c", FORKING], capture_output=True, text=True)
+    assert done.returncode == 7
+    assert done.stdout.count("'c' was started before a fork") == 2
