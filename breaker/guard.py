@@ -129,7 +129,7 @@ class Guard:
             task = asyncio.current_task()
             if task is None or task.cancelling():
                 raise
-            # The breaker was closed meanwhile in another thread; the call keeps its own outcome.
+            # Another thread has closed the breaker; the call keeps its own outcome.
 
     def __enter__(self) -> None:
         self._refuse_reuse()
@@ -153,7 +153,7 @@ class Guard:
         if error is None and not self._must_record():
             loop.call_soon_threadsafe(self._note_success, seconds)
         else:
-            # If the breaker is closed meanwhile, the call keeps its own outcome.
+            # If another thread closes the breaker, the call keeps its own outcome.
             with suppress(concurrent.futures.CancelledError):
                 wait_for(loop, self._leave(seconds, error))
 
@@ -235,9 +235,9 @@ async def _on(breaker: Started, work: Callable[[], Coroutine[Any, Any, None]]) -
 def _usable_loop(breaker: Started) -> asyncio.AbstractEventLoop | None:
     """Return the loop that the breaker was started on; None if there is none, or it has ended."""
     loop = breaker.loop
-    if loop is None or loop.is_closed():
+    if loop is None or loop.is_closed():  # nothing to wait for
         return None
-    if breaker.pid != os.getpid():  # nothing runs on the loop, so the call would wait for ever
+    if breaker.pid != os.getpid():  # nothing runs on the loop, so the call would wait forever
         raise MisuseError(
             f"circuit {breaker.name!r} was started before a fork, and its thread does not run in "
             "this process; create and start a breaker in each process"
