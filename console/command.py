@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from pathlib import Path
 
 import click
@@ -29,8 +30,14 @@ from console.settings import ConsoleSettings
     metavar="PORT",
     help="Port to listen on.",
 )
+@click.option(
+    "--app",
+    type=click.Path(exists=True, file_okay=False, resolve_path=True),
+    metavar="DIR",
+    help="Folder of the app whose handler a redrive calls.  [default: the current folder]",
+)
 @settings_option
-def console(*, host: str, port: int, settings: Path | None) -> int:
+def console(*, host: str, port: int, app: str | None, settings: Path | None) -> int:
     """Serve the operator console: the page and its HTTP API.
 
     The settings are CONSOLE_*, REDIS_URL, BREAKER_* and EVENT_GRID_TOPIC_*.
@@ -41,6 +48,8 @@ def console(*, host: str, port: int, settings: Path | None) -> int:
     from console.composition import compose  # noqa: PLC0415
     from console.server import configure  # noqa: PLC0415
 
+    if app is not None and app not in sys.path:
+        sys.path.append(app)  # last, so that it hides no installed package
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
@@ -48,11 +57,11 @@ def console(*, host: str, port: int, settings: Path | None) -> int:
         logging.getLogger(library).setLevel(logging.WARNING)
     values = read_settings(settings)
     own = ConsoleSettings.from_mapping(values)
-    app = compose(values, own)
+    composed = compose(values, own)
     try:
         npm.install(npm.UPLOT)
     except npm.NpmError as error:
         logging.getLogger("console").warning("The page shows no plots: %s", error)
-    server = uvicorn.Server(configure(app, own, host=host, port=port))
+    server = uvicorn.Server(configure(composed, own, host=host, port=port))
     server.run()
     return DONE if server.started else FAILED

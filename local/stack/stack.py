@@ -132,7 +132,12 @@ def compose(options: StackOptions, kept: Kept, supervisor_pid: int) -> Stack:
         overrides=options.settings,
     )
     partitions = partitions_of(options.directory, values["EVENT_HUB_NAME"], options.partitions)
-    console = console_service(ports["console"], token=keys.console_token, app_settings=values)
+    console = console_service(
+        ports["console"],
+        token=keys.console_token,
+        app_settings=values,
+        app=Path.cwd(),  # a user starts the stack in the folder of the app
+    )
     services = (
         azurite_service(ports, data / "azurite"),
         redis_service(ports["redis"], data / "redis", () if pair is None else REPLICATION),

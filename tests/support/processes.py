@@ -32,8 +32,13 @@ def run_local(
     *arguments: str | Path, cwd: Path = REPOSITORY, timeout: float = 60
 ) -> subprocess.CompletedProcess[str]:
     """Run `python -m local ...` to its end."""
-    environment = os.environ | {"PYTHONPATH": f"{REPOSITORY}:{os.environ.get('PYTHONPATH', '')}"}
+    environment = _with_repository()
     return run_module("local", *arguments, timeout=timeout, environment=environment, directory=cwd)
+
+
+def _with_repository() -> dict[str, str]:
+    """Return the environment in which another folder's Python finds the packages."""
+    return os.environ | {"PYTHONPATH": f"{REPOSITORY}:{os.environ.get('PYTHONPATH', '')}"}
 
 
 @contextlib.contextmanager
@@ -74,17 +79,25 @@ def _healthy(service: Service) -> bool:
 
 
 @contextlib.contextmanager
-def running_stack(directory: Path, *arguments: str) -> Iterator[dict[str, Any]]:
+def running_stack(
+    directory: Path, *arguments: str, cwd: Path = REPOSITORY
+) -> Iterator[dict[str, Any]]:
     """Run a private stack on free ports and yield the content of its endpoints.json.
 
     The stack has a lifeline, so that even a killed test run leaves no process behind.
+
+    Args:
+        directory: the directory of the stack.
+        arguments: further arguments of `up`.
+        cwd: the folder in which the stack is started, as that of a user's app.
     """
     command = local_command("up", "--lifeline", "--ephemeral-ports", "--state-dir", directory)
     read_end, write_end = os.pipe()
     try:
         up = subprocess.run(
             [*command, *arguments],
-            cwd=REPOSITORY,
+            cwd=cwd,
+            env=_with_repository(),
             stdin=read_end,
             capture_output=True,
             text=True,
