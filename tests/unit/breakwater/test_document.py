@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from breaker.configuration.version import VERSION
 from scripts.load_app import SETTINGS
 
 ROOT = Path(__file__).parents[3]
@@ -21,6 +22,14 @@ from pathlib import Path
 from scripts.load_app import SETTINGS, _functions
 os.environ |= SETTINGS | {"EVENT_HANDLER": "orders:handle", "AzureWebJobsScriptRoot": os.getcwd()}
 print(json.dumps([each["name"] for each in asyncio.run(_functions(Path.cwd()))]))
+"""
+
+FAILURES = """
+import logging, sys
+from breakwater.testing import event, run
+from orders import handle
+logging.basicConfig(stream=sys.stdout)
+run(handle, [event("oops", key="bob"), event("{}", key="bob")])
 """
 
 
@@ -67,9 +76,15 @@ def test_tests_of_the_document_pass(app: Path) -> None:
 
 
 def test_lines_of_the_document_name_the_code(app: Path) -> None:
-    """The document quotes the line that a warning names."""
-    (line,) = re.findall(r"at orders\.py:(\d+) handle", DOCUMENT)
-    assert "PoisonEventError" in (app / "orders.py").read_text().splitlines()[int(line) - 1]
+    """The document quotes the lines that the warnings about its two bad events name."""
+    logged = run(app, "-c", FAILURES)
+    quoted = re.findall(r"at orders\.py:\d+ handle", DOCUMENT)
+    assert re.findall(r"at orders\.py:\d+ handle", logged) == quoted
+    assert len(quoted) == 2
+
+
+def test_document_names_the_wheel_of_this_version() -> None:
+    assert f"\n./breakwater-{VERSION}-py3-none-any.whl\n" in DOCUMENT
 
 
 def test_levels_of_the_document_name_its_functions() -> None:
