@@ -10,7 +10,7 @@ import asyncio
 import inspect
 import logging
 from asyncio.tasks import _unregister_task
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from contextvars import copy_context
 from typing import Any
@@ -36,12 +36,14 @@ class Lifetime:
     Args:
         name: the handler's name, in errors and logs.
         build: returns the handler object; may raise.
+        text: returns the type and the text of an error of the start.
         start_seconds: time limit of `start`; 0: no limit.
         close_seconds: time limit of `aclose`; 0: no limit.
 
     Attributes:
         loop_ends: awaited before `aclose` when the event loop ends without a call of `aclose`; it
             stops the start of events, and waits until the last one has ended.
+        broken: called with the reason if the task of a started handler is cancelled.
     """
 
     def __init__(
@@ -49,15 +51,18 @@ class Lifetime:
         name: str,
         build: Callable[[], Any],
         *,
+        text: Callable[[BaseException], str],
         start_seconds: float = START_SECONDS,
         close_seconds: float = CLOSE_SECONDS,
     ) -> None:
         self._name = name
         self._build = build
+        self._text = text
         self._limits = start_seconds, close_seconds
         self._attempt: _Attempt | None = None
         self._closed = False
         self.loop_ends: Callable[[], Awaitable[None]] = _nothing
+        self.broken: Callable[[str], None] = lambda _reason: None
 
     async def start(self) -> Any:
         """Build and start the handler, and return it; concurrent calls share one attempt.
@@ -70,7 +75,11 @@ class Lifetime:
         if self._closed:
             raise NotStartedError(f"handler {self._name} is closed")
         if self._attempt is None or self._attempt.ended:
-            self._attempt = _Attempt(self._name, self._build, self._limits, self._end)
+            self._attempt = _Attempt(
+                *(self._name, self._build, self._limits, self._end),
+                text=self._text,
+                broken=self.broken,
+            )
         attempt = self._attempt
         await asyncio.wait({attempt.started})
         handler = attempt.started.result()
@@ -103,18 +112,22 @@ class _Attempt:
         build: Callable[[], Any],
         limits: tuple[float, float],
         loop_ends: Callable[[], Awaitable[None]],
+        *,
+        text: Callable[[BaseException], str],
+        broken: Callable[[str], None],
     ) -> None:
         self._name = name
         self._build = build
         self._start_seconds, self._close_seconds = limits
         self._loop_ends = loop_ends
+        self._text = text
+        self._broken = broken
         self._stop = asyncio.Event()
         self._handler: Any = None
         self._starting = True
         self._thread: asyncio.Future[object] | None = None  # of a plain `start`
         self.started: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self._life = asyncio.create_task(self._live(), name="handler-lifetime")
-        _unregister_task(self._life)
+        self._life = _hidden_task(self._live())
         self._guard = asyncio.create_task(self._wait(), name="handler-guard")
 
     @property
@@ -128,12 +141,16 @@ class _Attempt:
         if self._starting:
             self._starting = False  # a second cancellation would interrupt the close
             self._life.cancel()
-        await asyncio.wait({self._life})
+        await self._ended()
+
+    async def _ended(self) -> None:
+        while not self._life.done():  # a cancelled life has a successor
+            await asyncio.wait({self._life})
 
     async def _wait(self) -> None:
         """Wait for the end of the lifetime; if the loop ends first, close the handler."""
         try:
-            await asyncio.wait({self._life})
+            await self._ended()
         except asyncio.CancelledError:
             if self.started.done() and not self._stop.is_set():
                 with suppress(Exception):
@@ -156,8 +173,27 @@ class _Attempt:
             return
         self._starting = False
         self.started.set_result(self._handler)
+        try:
+            await self._stop.wait()
+        except asyncio.CancelledError:
+            self._note_cancelled()
+            # A scope of anyio cancels its task again and again, so another task waits.
+            self._life = _hidden_task(self._close_later())
+            return
+        await self._close()
+
+    async def _close_later(self) -> None:
         await self._stop.wait()
         await self._close()
+
+    def _note_cancelled(self) -> None:
+        reason = (
+            f"the task that started handler {self._name} was cancelled, probably because a task "
+            "failed in a task group that start entered; events go on, and aclose is called when "
+            "the instance stops: restart it"
+        )
+        logger.error("%s", reason)
+        self._broken(reason)
 
     def _fail(self, failure: Exception) -> None:
         self.started.set_exception(failure)
@@ -211,8 +247,7 @@ class _Attempt:
             return error
         raised = as_failure(error)
         failure = HandlerStartError(
-            f"handler {self._name} did not start: start raised {type_name(raised)}: "
-            f"{describe(raised)}"
+            f"handler {self._name} did not start: start raised {self._text(raised)}"
         )
         failure.__cause__ = raised
         return failure
@@ -233,6 +268,12 @@ class _Attempt:
                 "Handler %s: aclose %s; what it holds may stay open until the process ends",
                 *(self._name, what),
             )
+
+
+def _hidden_task(work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    task = asyncio.create_task(work, name="handler-lifetime")
+    _unregister_task(task)
+    return task
 
 
 async def _call(method: Callable[[], object]) -> None:

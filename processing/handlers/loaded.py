@@ -76,6 +76,9 @@ class LoadedHandler:
         self.results = Results(name, overdue=overdue, faulty=faulty)
         self.handle: Callable[[Event], Awaitable[None]]
         self._bound: Callable[[Event], Awaitable[None]] = self._not_started
+        if lifetime is not None:
+            lifetime.loop_ends = self._threads_end
+            lifetime.broken = self._note_broken
         if lifetime is None and handler is not None:
             self.handle = self._bind(handler)
         else:
@@ -142,8 +145,26 @@ class LoadedHandler:
         Args:
             idle: stops the start of events, and waits until the last one has ended.
         """
+
+        async def ended() -> None:
+            await idle()
+            await self._threads_end()
+
         if self._lifetime is not None:
-            self._lifetime.loop_ends = idle
+            self._lifetime.loop_ends = ended
+
+    def _note_broken(self, reason: str) -> None:
+        self.results.broken = reason
+
+    async def _threads_end(self) -> None:
+        """Wait until no call runs in a thread, for at most `CLOSE_SECONDS`."""
+        loop = asyncio.get_running_loop()
+        end = loop.time() + CLOSE_SECONDS
+        # Worker threads remove their calls from `_left`.
+        while calls := {*self._in_threads, *map(asyncio.wrap_future, tuple(self._left))}:
+            if (seconds := end - loop.time()) <= 0:
+                return
+            await asyncio.wait(calls, timeout=seconds)
 
     @property
     def in_flight(self) -> int:
@@ -244,13 +265,12 @@ class LoadedHandler:
     async def aclose(self) -> None:
         """Close the handler once; no call of it starts afterwards.
 
-        Calls in threads whose invocations were cancelled get `CLOSE_SECONDS` to end before that.
+        Calls that still run in threads get `CLOSE_SECONDS` to end before that.
         """
         if self._pool is not None:
             self._pool.shutdown(wait=False, cancel_futures=True)
         if self._lifetime is None:
             return
-        if left := [asyncio.wrap_future(each) for each in self._left]:
-            await asyncio.wait(left, timeout=CLOSE_SECONDS)
+        await self._threads_end()
         self._bound = self._not_started
         await self._lifetime.aclose()

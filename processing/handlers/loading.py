@@ -15,6 +15,7 @@ from processing.handlers.loaded import Handler, LoadedHandler
 from processing.handlers.parameters import parameters_of
 from processing.handlers.raised import describe, type_name
 from processing.handlers.shape import ACCEPTED, LIFETIME, fault_of
+from processing.handlers.start_text import start_text
 
 __all__ = ["Handler", "LoadedHandler", "find_handler", "load_handler"]
 
@@ -60,7 +61,9 @@ def load_handler(
 
         # Without a time limit for calls, as under a debugger, the start has none, either.
         seconds = max(START_SECONDS, timeout_seconds) if timeout_seconds else 0
-        lifetime = Lifetime(name, build, start_seconds=seconds)
+        lifetime = Lifetime(
+            name, build, text=lambda error: start_text(error, settings), start_seconds=seconds
+        )
     return LoadedHandler(
         name,
         None if lifetime is not None else with_parsed_body(found),
@@ -88,9 +91,9 @@ def _instance(named: str, found: type, settings: Mapping[str, str]) -> Any:
     built_by = f"{found.__qualname__}.from_settings(settings)" if factory else found.__qualname__
     try:
         built = factory(settings) if factory else found()
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise HandlerStartError(
-            f"{named}: {built_by} raised {type_name(error)}: {describe(error)}"
+            f"{named}: {built_by} raised {start_text(error, settings)}"
         ) from error
     if inspect.iscoroutine(built):
         built.close()

@@ -33,6 +33,7 @@ class Results:
 
     Attributes:
         unstarted: why the handler has not started; "" if it has, or if nobody has tried.
+        broken: why the started handler may not work any more; "" if nothing is known.
     """
 
     def __init__(
@@ -51,15 +52,19 @@ class Results:
         self._problem_at = 0.0
         self._logged = False
         self.unstarted = ""
+        self.broken = ""
 
     @property
     def problem(self) -> str | None:
         """The reason why the handler does no work; None if there is none.
 
-        The reason is a failed start, or the last faulty result and what was probably forgotten.
+        The reason is a failed start, a failed task that it has begun, or the last faulty result and
+        what was probably forgotten.
         """
         if self.unstarted:
             return f"{self.unstarted}; no event starts, and the next batch tries again"
+        if self.broken:
+            return self.broken
         recent = self._problem and self._clock() - self._problem_at < PROBLEM_SECONDS
         return f"{self._problem}; its events are kept until it is corrected" if recent else None
 
