@@ -53,6 +53,9 @@ def _document(breaker: CircuitBreaker) -> dict[str, Any]:
 def table(breaker: CircuitBreaker, registration: Registration | None = None) -> str:
     """Return a circuit's state as lines with a name and a value each."""
     circuit = breaker.circuit
+    if circuit.degraded and not circuit.problem:
+        unknown = "not known, because Redis does not answer; each change will be shown"
+        return f"{'circuit':<10} {circuit.name}\n{'state':<10} {unknown}"
     rows = {
         "circuit": circuit.name,
         "state": f"{circuit.state} (generation {circuit.generation})",
@@ -74,14 +77,17 @@ def table(breaker: CircuitBreaker, registration: Registration | None = None) -> 
         failed = f"{circuit.probe_failures} of {PROBE_FAILURES} failed"
         rows["probes"] = f"{circuit.probe_successes} succeeded, {failed}"
     if registration is not None:
-        rows["instances"] = _instances(registration)
+        rows["instances"] = _instances(registration, are_noted=not circuit.problem)
     lines = [f"{name:<10} {value}" for name, value in rows.items()]
     if registration is not None:
         lines += _differences(registration)
     return "\n".join(lines)
 
 
-def _instances(registration: Registration) -> str:
+def _instances(registration: Registration, *, are_noted: bool) -> str:
+    if not registration.alive and not are_noted:
+        seen = _when(registration.last_seen)
+        return f"not known, because Redis takes no writes; the last noted poll was at {seen}"
     if not registration.alive:
         return f"none polls the circuit; the last poll was at {_when(registration.last_seen)}"
     names = [each.name for each in registration.alive[:MOST_INSTANCES]]

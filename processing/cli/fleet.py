@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -21,6 +22,9 @@ from processing.wiring import Wiring
 RECENT_SECONDS = 15.0
 """Age of an instance's last report up to which its problem counts."""
 
+_NO_NAME = "health/"
+"""A prefix that no blob's name has: one request shows whether the container can be read."""
+
 
 @dataclass(frozen=True, slots=True)
 class FleetHealth:
@@ -33,6 +37,7 @@ class FleetHealth:
         registration: the instances that poll the circuit; None: they are of version 0.1.
         seen: what is seen of the function app.
         poison: the number of poison messages; None if a queue cannot be read.
+        blob_problems: why the blobs cannot be read.
         instance_problems: the problems that instances reported lately.
     """
 
@@ -42,7 +47,16 @@ class FleetHealth:
     registration: Registration | None
     seen: Seen
     poison: PoisonCount | None
+    blob_problems: tuple[str, ...]
     instance_problems: tuple[str, ...]
+
+    @property
+    def status(self) -> str:
+        """The report's status, but `stopped` or `degraded` if only this class finds a problem."""
+        is_closed = self.breaker.circuit.state is CircuitState.CLOSED
+        if not self.problems or not self.report.is_healthy or not is_closed:
+            return self.report.status
+        return "stopped" if self.seen.is_stopped else "degraded"
 
     @property
     def lines(self) -> list[Line]:
@@ -58,11 +72,12 @@ class FleetHealth:
             found.append(f"the circuit is {circuit.state}: {circuit.reason or 'no reason given'}")
         if self.seen.is_stopped:
             found.append("the app is stopped")
-        if self.registration is not None and not self.registration.alive:
+        # A Redis that takes no writes notes no poll.
+        if self.registration is not None and not self.registration.alive and not circuit.problem:
             found.append("no instance of the app polls its circuit")
         if self.poison is None:
             found.append("the poison queue cannot be read")
-        return (*found, *self.instance_problems)
+        return (*found, *self.blob_problems, *self.instance_problems)
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -110,8 +125,21 @@ async def open_fleet(settings: Mapping[str, str]) -> AsyncIterator[FleetHealth]:
             registration=await breaker.registration(),
             seen=await watch.look(),
             poison=await partitions.poison_count(),
+            blob_problems=await _blob_problems(wiring),
             instance_problems=await _instance_problems(vitals),
         )
+
+
+async def _blob_problems(wiring: Wiring) -> tuple[str, ...]:
+    """Return why the host's leases and checkpoints, or the app's bodies, cannot be read."""
+    checkpoints, claims = await wiring.checkpoints(), await wiring.claims()
+    found = await asyncio.gather(
+        *(checkpoints.owners(), claims.names(_NO_NAME)), return_exceptions=True
+    )
+    for each in found:
+        if isinstance(each, BaseException) and not isinstance(each, StorageUnavailableError):
+            raise each
+    return tuple(str(each) for each in found if isinstance(each, BaseException))
 
 
 async def _instance_problems(vitals: RedisVitalsReader) -> tuple[str, ...]:

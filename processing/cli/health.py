@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import click
 
+from breaker import StoreUnavailableError
 from breaker.cli.lines import dependency_lines
 from breaker.cli.lines import table as circuit_table
 from breaker.configuration.command_line import NOT_HEALTHY, json_option, settings_option
@@ -16,6 +18,7 @@ from processing.cli.app import statement_line
 from processing.cli.fleet import FleetHealth, open_fleet
 from processing.cli.options import command
 from processing.cli.output import printable
+from processing.errors import StorageUnavailableError
 from processing.formats import json_text
 from processing.monitoring.partition_state import State
 
@@ -27,19 +30,34 @@ from processing.monitoring.partition_state import State
 async def health(settings: Path | None, *, as_json: bool) -> int:
     """Show whether the app is healthy, and why not.
 
-    The command reads the stores, the hub and the app's state; the app need not run. The exit code
-    is 3 if a partition is stalled, a service cannot be reached, the app's own circuit is not
-    closed, no instance polls the circuit, or the app is stopped. An open circuit of a dependency
-    holds only the keys that need the dependency, so the exit code stays 0.
+    The command reads Redis, the hub, the poison queue, the blobs and the app's state; it works
+    without an instance. The exit code is 3 if a partition is stalled, a service cannot be reached,
+    the app's own circuit is not closed, no instance polls the circuit, or the app is stopped. An
+    open circuit of a dependency holds only the keys that need the dependency, so the exit code
+    stays 0. A circuit that no instance has registered is refused, with exit code 1.
     """
-    async with open_fleet(read_settings(settings)) as found:
-        print(json_text.dumps(_document(found)) if as_json else "\n".join(_lines(found)))
-        return NOT_HEALTHY if found.problems else 0
+    try:
+        async with open_fleet(read_settings(settings)) as found:
+            print(json_text.dumps(_document(found)) if as_json else "\n".join(_lines(found)))
+            return NOT_HEALTHY if found.problems else 0
+    except (StoreUnavailableError, StorageUnavailableError) as error:  # nothing else can be shown
+        away = {"status": "degraded", "is_healthy": False, "problems": [str(error)]}
+        lines = [_headline("degraded", is_healthy=False), "", *_section("problems:", [str(error)])]
+        print(json_text.dumps(away) if as_json else "\n".join(lines))
+        return NOT_HEALTHY
+
+
+def _headline(status: str, *, is_healthy: bool) -> str:
+    return f"{'health':<10} {'healthy' if is_healthy else 'not healthy'} ({status})"
+
+
+def _section(heading: str, texts: Iterable[str]) -> list[str]:
+    return [heading, *(f"  {printable(text)}" for text in texts)]
 
 
 def _lines(found: FleetHealth) -> list[str]:
     report = found.report
-    lines = [f"{'health':<10} {'not healthy' if found.problems else 'healthy'} ({report.status})"]
+    lines = [_headline(found.status, is_healthy=not found.problems)]
     lines += [circuit_table(found.breaker, found.registration), f"{'events':<10} {_events(found)}"]
     lines += dependency_lines(found.dependencies)
     if shown := found.lines:
@@ -52,7 +70,7 @@ def _lines(found: FleetHealth) -> list[str]:
         ("redrives:", report.redrives),
     ):
         if texts:
-            lines += ["", heading, *(f"  {printable(text)}" for text in texts)]
+            lines += ["", *_section(heading, texts)]
     return lines
 
 
@@ -73,7 +91,8 @@ def _events(found: FleetHealth) -> str:
 def _document(found: FleetHealth) -> dict[str, Any]:
     registration, poison = found.registration, found.poison
     return found.report.to_json() | {
-        "healthy": not found.problems,
+        "status": found.status,
+        "is_healthy": not found.problems,
         "problems": list(found.problems),
         "notes": list(found.notes),
         "instances": None if registration is None else [each.name for each in registration.alive],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
@@ -22,6 +23,7 @@ from processing.wiring import Wiring
 from tests.support.arm import Arm
 from tests.support.event_hubs.client_helpers import HUB, append
 from tests.support.patience import STORE_SECONDS
+from tests.support.refusing_redis import running_refusing
 
 
 @dataclass
@@ -92,7 +94,7 @@ async def test_healthy_app(operator: Operator) -> None:
     assert "  The local stack says: running (seen " in out
     assert "problems:" not in lines
     shown = await operator.document()
-    assert (shown["healthy"], shown["status"], shown["problems"]) == (True, "ok", [])
+    assert (shown["is_healthy"], shown["status"], shown["problems"]) == (True, "ok", [])
     assert (shown["instances"], shown["poison"]) == (["app:1"], 0)
     assert shown["app"][0]["topic"] == "app"
 
@@ -108,13 +110,54 @@ async def test_open_circuit_and_stopped_app_are_not_healthy(operator: Operator) 
     assert "\n  the app is stopped\n" in out
 
 
-async def test_app_without_an_instance_is_not_healthy(operator: Operator) -> None:
-    """The circuit of an app whose host has died stays closed, and would look healthy."""
+async def test_status_agrees_with_the_problems(operator: Operator) -> None:
+    """A monitor may read any of the fields that `/api/health` has, too."""
+    operator.arm.state = "Stopped"
+    shown = await operator.document(3)
+    assert (shown["status"], shown["is_healthy"]) == ("stopped", False)
+    assert shown["problems"] == ["the app is stopped"]
+    operator.arm.state = "Running"
+    wiring = operator.wiring
+    await RedisVitals(wiring.redis, "c", "app:1", wiring.app).write('{"problem": "crash loop"}')
+    code, out, _ = await operator.health()
+    assert (code, out.partition("\n")[0]) == (3, "health     not healthy (degraded)")
+
+
+async def poll_earlier(url: str) -> None:
+    """Poll the circuit `d` as an instance did a minute ago."""
     earlier = time.time_ns() // 1000 - 60_000_000
-    url = operator.values["REDIS_URL"]
     store = RedisCircuitStore(url, "d", timeout_seconds=STORE_SECONDS, now_us=lambda: earlier)
     async with CircuitBreaker(store, BreakerSettings(name="d"), instance="gone:1"):
         pass
+
+
+async def test_redis_without_writes_does_not_hide_the_instances(
+    operator: Operator, tmp_path: Path
+) -> None:
+    """Such a Redis notes no poll, so it does not show whether an instance polls."""
+    with running_refusing(tmp_path) as full:
+        await poll_earlier(full.url)
+        full.refuse("OOM")
+        code, out, _ = await operator.health(REDIS_URL=full.url, BREAKER_NAME="d")
+    assert code == 3
+    assert "\ninstances  not known, because Redis takes no writes; the last noted poll was" in out
+    assert "no instance of the app polls its circuit" not in out
+
+
+@pytest.mark.long
+async def test_blobs_that_cannot_be_read_are_a_problem(operator: Operator) -> None:
+    """Without them no host gets a lease, and no large body can be read."""
+    storage = operator.values["AzureWebJobsStorage"]
+    away = re.sub(r"(BlobEndpoint=http://[^:]+):\d+", rf"\1:{free_port()}", storage)
+    code, out, _ = await operator.health(AzureWebJobsStorage=away)
+    assert code == 3
+    assert "\n  container azure-webjobs-eventhub: " in out
+    assert "\n  poison blobs " in out
+
+
+async def test_app_without_an_instance_is_not_healthy(operator: Operator) -> None:
+    """The circuit of an app whose host has died stays closed, and would look healthy."""
+    await poll_earlier(operator.values["REDIS_URL"])
     operator.values["BREAKER_NAME"] = "d"
     code, out, _ = await operator.health()
     assert code == 3
@@ -145,13 +188,20 @@ async def test_hub_that_does_not_answer_is_a_problem(operator: Operator) -> None
     assert "events     not known" in out
 
 
-async def test_unknown_circuit_and_redis_away_are_refused(operator: Operator) -> None:
+async def test_unknown_circuit_is_refused(operator: Operator) -> None:
     code, out, err = await operator.health(BREAKER_NAME="d")
     assert (code, out) == (1, "")
     assert "no instance has registered a circuit 'd' in this Redis; known circuits: c" in err
-    code, out, err = await operator.health(REDIS_URL=f"redis://127.0.0.1:{free_port()}/0")
-    assert (code, out) == (1, "")
-    assert "Redis" in err
+
+
+async def test_redis_that_does_not_answer_is_a_problem(operator: Operator) -> None:
+    """The answer has the same form as any other, for a monitor that reads it."""
+    operator.values["REDIS_URL"] = f"redis://127.0.0.1:{free_port()}/0"
+    shown = await operator.document(3)
+    assert (shown["status"], shown["is_healthy"]) == ("degraded", False)
+    assert "Redis" in shown["problems"][0]
+    _, out, _ = await operator.health()
+    assert out.startswith("health     not healthy (degraded)\n\nproblems:\n  ")
 
 
 async def test_missing_setting_is_refused(operator: Operator) -> None:
