@@ -86,7 +86,8 @@ def _without_values(message: str, key: str | None, body: bytes | None) -> str:
             message = message.replace(value, _LEFT_OUT)
     message = _without_beginnings(message, values)
     if was_cut:  # a shorter beginning of a value may be at its end
-        message = f"{message[:-SHORTEST_BEGINNING]}…"
+        shown, mark, rest = message.rpartition(_LEFT_OUT)
+        message = f"{shown}{mark}{rest[:-SHORTEST_BEGINNING]}…"
     message = " ".join(message.split())
     return message if len(message) <= LONGEST_MESSAGE else f"{message[: LONGEST_MESSAGE - 1]}…"
 
