@@ -6,6 +6,7 @@ The setting BANK_URL is the address of the bank. Copy this file beside function_
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import AsyncExitStack
 from decimal import Decimal
 from typing import Self
 
@@ -27,6 +28,7 @@ class Orders:
 
     def __init__(self, url: str) -> None:
         self._url = url
+        self._opened = AsyncExitStack()
 
     @classmethod
     def from_settings(cls, settings: Mapping[str, str]) -> Self:
@@ -35,17 +37,18 @@ class Orders:
 
     async def start(self) -> None:
         """Open the pool, before the first event."""
-        self._bank = ClientSession(self._url)
+        self._bank = await self._opened.enter_async_context(ClientSession(self._url))
 
     async def __call__(self, order: Order, event: Event) -> None:
         """Charge an order once, however often the event is delivered."""
         headers = {"Idempotency-Key": event.id}
-        async with dependency("bank"):
-            answer = await self._bank.post(
-                "/charges", data=order.model_dump_json(), headers=headers
-            )
+        body = order.model_dump_json()
+        async with (
+            dependency("bank"),
+            self._bank.post("/charges", data=body, headers=headers) as answer,
+        ):
             answer.raise_for_status()
 
     async def aclose(self) -> None:
-        """Close the pool, after the last event."""
-        await self._bank.close()
+        """Close what `start` has opened, after the last event or a failed start."""
+        await self._opened.aclose()

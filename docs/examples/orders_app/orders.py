@@ -1,6 +1,7 @@
 """The handler of the app: EVENT_HANDLER=orders:Payments, and the app setting BANK_URL."""
 
 from collections.abc import Mapping
+from contextlib import AsyncExitStack
 from typing import Self
 
 import aiohttp
@@ -19,17 +20,20 @@ class Payments:
 
     def __init__(self, url: str) -> None:
         self.url = url
+        self.opened = AsyncExitStack()
 
     @classmethod
     def from_settings(cls, settings: Mapping[str, str]) -> Self:
         return cls(settings["BANK_URL"])
 
     async def start(self) -> None:
-        self.pool = aiohttp.ClientSession(raise_for_status=True)
+        session = aiohttp.ClientSession(raise_for_status=True)
+        self.pool = await self.opened.enter_async_context(session)
 
     async def aclose(self) -> None:
-        await self.pool.close()
+        await self.opened.aclose()
 
     async def __call__(self, order: Order, event: Event) -> None:
         headers = {"Idempotency-Key": event.id}  # the bank ignores a repeated payment
-        await self.pool.post(self.url, json=order.model_dump(), headers=headers)
+        async with self.pool.post(self.url, json=order.model_dump(), headers=headers):
+            return

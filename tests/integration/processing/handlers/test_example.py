@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from aiohttp import web
+from aiohttp import ClientSession, web
 from aiohttp.test_utils import TestServer
 
 from breakwater.testing import event, run_async
+from processing.errors import HandlerStartError
+from processing.handlers.loading import load_handler
 
 EXAMPLES = Path(__file__).parents[4] / "docs" / "examples"
 
@@ -53,3 +55,23 @@ async def test_order_is_charged_and_a_wrong_order_is_poison(
     why = "EventModelError: the body is no Order: amount: Input should be greater than 0"
     assert outcome.poisoned == [bad]
     assert why in outcome.of(bad).why
+
+
+@pytest.mark.parametrize(
+    ("path", "name"), [("", "orders_with_pool:Orders"), ("orders_app", "orders:Payments")]
+)
+async def test_examples_close_what_a_failed_start_has_left(
+    path: str, name: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """`aclose` must work after half a start."""
+    monkeypatch.syspath_prepend(str(EXAMPLES / path))
+    handler = load_handler(name, {"BANK_URL": "bank.invalid"})
+    sys.modules.pop(name.partition(":")[0])
+
+    def refuse(*_args: object, **_options: object) -> None:
+        raise ValueError("no address")
+
+    monkeypatch.setattr(ClientSession, "__init__", refuse)
+    with pytest.raises(HandlerStartError, match="no address"):
+        await handler.start()
+    assert "aclose raised" not in caplog.text
