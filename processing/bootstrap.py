@@ -121,9 +121,11 @@ class Application:
     async def replay_deferred(self) -> int:
         """Replay the deferred keys that are due, and return the number of finished events."""
         parts = self._parts or await self._build()
-        await parts.handler.start()
         seconds = parts.processor.parts.budget.timer_seconds
-        return await parts.processor.replayer.run_due(seconds, parts.heartbeat)
+        # An idle instance opens no pool, and reports no failed start.
+        return await parts.processor.replayer.run_due(
+            seconds, parts.heartbeat, prepare=parts.handler.start
+        )
 
     async def health(self) -> HealthReport:
         """Return the circuit's state and each partition's watermark and lag."""

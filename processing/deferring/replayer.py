@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections.abc import Collection, Iterator
+from collections.abc import Awaitable, Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 
 from processing.deferring.admission import Admission, Need
@@ -155,7 +155,13 @@ class Replayer:
         while running := [task for task in self._tasks.values() if not task.done()]:
             await asyncio.wait(running)
 
-    async def run_due(self, seconds: float, heartbeat: Heartbeat | None = None) -> int:
+    async def run_due(
+        self,
+        seconds: float,
+        heartbeat: Heartbeat | None = None,
+        *,
+        prepare: Callable[[], Awaitable[None]] | None = None,
+    ) -> int:
         """Replay the due keys of all partitions, and return the number of finished events.
 
         The method returns when no key is due, or after `seconds`. An event in flight then finishes,
@@ -164,9 +170,11 @@ class Replayer:
         Args:
             seconds: longest time for which replays are started.
             heartbeat: receives the time of a successful run.
+            prepare: awaited before a replay starts, and not if no key is due.
 
         Raises:
             StorageUnavailableError: a store did not answer.
+            Exception: the error of `prepare`.
         """
         loop = asyncio.get_running_loop()
         deadline, finished = loop.time() + seconds, self._context.finished
@@ -174,6 +182,8 @@ class Replayer:
         with self.invocation(), self._timer_running():
             while self._admission.admits and not self._stopping.is_set():
                 due = [place for place in await self._due(len(tried)) if place not in tried]
+                if due and prepare is not None:
+                    await prepare()
                 if loop.time() >= deadline or not (due or self._are_busy(tried)):
                     break
                 for source, key in due:

@@ -379,3 +379,24 @@ async def test_replayer_forgets_the_keys_that_it_has_replayed() -> None:
         await rig.replayer.run_due(4)
         assert len(rig.handled) == 150
         assert not (rig.replayer._tasks or rig.replayer._waiting or rig.replayer._unfinished)
+
+
+@simulated
+async def test_timer_prepares_the_handler_only_if_a_key_is_due() -> None:
+    """An idle instance opens no pool, and a start that fails keeps the key."""
+    async with open_rig() as rig:
+        prepared: list[int] = []
+
+        async def prepare() -> None:
+            prepared.append(len(rig.handled))
+            if len(prepared) == 1:
+                raise StorageUnavailableError("no pool")
+
+        assert await rig.replayer.run_due(5, prepare=prepare) == 0
+        assert prepared == []
+        await rig.defer(1)
+        with pytest.raises(StorageUnavailableError, match="no pool"):
+            await rig.replayer.run_due(5, prepare=prepare)
+        assert rig.handled == []
+        assert await rig.replayer.run_due(5, prepare=prepare) == 1
+        assert prepared[:2] == [0, 0]
