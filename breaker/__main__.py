@@ -8,14 +8,15 @@ circuit.
 
 from __future__ import annotations
 
-import breaker.configuration.interrupts  # noqa: F401 - first, so that Ctrl-C is quiet
+import breaker.configuration.interrupts  # first, so that Ctrl-C is quiet
+import breaker.configuration.needs_click  # noqa: F401
 
 # isort: split
 import sys
 from collections.abc import Sequence
 
 from breaker.cli.commands import approve, close, history, isolate, status
-from breaker.configuration.command_line import EXIT_CODES, CommandGroup, run
+from breaker.configuration.command_line import EXIT_CODES, CommandGroup, has_terminal, run
 
 COMMANDS = CommandGroup(
     commands=[status, history, approve, close, isolate],
@@ -27,7 +28,7 @@ COMMANDS = CommandGroup(
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit code."""
     # Scripts that called this command line before it asked have no terminal, and no --yes.
-    unasked = not sys.stdin.isatty()
+    unasked = not has_terminal()
     return run(COMMANDS, argv, prog="python -m breaker", defaults={"isolate": {"yes": unasked}})
 
 

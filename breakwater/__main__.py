@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import breaker.configuration.interrupts  # noqa: F401 - first, so that Ctrl-C is quiet
+import breaker.configuration.interrupts  # first, so that Ctrl-C is quiet
+import breaker.configuration.needs_click  # noqa: F401
 
 # isort: split
 import sys

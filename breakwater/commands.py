@@ -10,7 +10,7 @@ from importlib.metadata import EntryPoint, entry_points
 import click
 from click.shell_completion import CompletionItem
 
-from breaker.configuration.command_line import EXIT_CODES, CommandGroup, Refused
+from breaker.configuration.command_line import EXIT_CODES, CommandGroup, Refused, escaped
 
 GROUP = "breakwater.commands"
 """The group of entry points with further commands; the name is the command's."""
@@ -88,6 +88,20 @@ class Breakwater(CommandGroup):
         known = [name for name in KNOWN if name in self._homes or name in self._brought]
         return known + self._further()
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Return the command that the arguments name.
+
+        Raises:
+            click.UsageError: there is no such command, or the package that has it is missing.
+        """
+        if args[0] in KNOWN and args[0] not in self._homes and args[0] not in self._brought:
+            raise click.UsageError(
+                f'{args[0]} is in another package: pip install "breakwater[local]"', ctx
+            )
+        return super().resolve_command(ctx, args)
+
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Load and return a command; None if there is no such command.
 
@@ -139,7 +153,7 @@ class Breakwater(CommandGroup):
         try:
             command = self.get_command(ctx, name)
         except Refused as error:
-            return error.format_message()
+            return escaped(error.format_message().partition("\n")[0])
         return command.get_short_help_str(52) if command is not None else ""
 
     @staticmethod
@@ -150,7 +164,7 @@ class Breakwater(CommandGroup):
 def _load(point: EntryPoint) -> object:
     try:
         return point.load()
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         package = f" of {point.dist.name}" if point.dist is not None else ""
         raise Refused(
             f"the command {point.name}{package} cannot be loaded: {point.value}: "

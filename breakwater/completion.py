@@ -16,13 +16,13 @@ VARIABLE = "_BREAKWATER_COMPLETE"
 @click.command(short_help="Print the completion for a shell.")
 @click.argument("shell", type=click.Choice(SHELLS), metavar="bash|zsh|fish")
 def completion(shell: str) -> None:
-    r"""Print the script that completes `breakwater` in a shell.
+    """Print the script that completes `breakwater` in a shell.
 
     \b
     bash: breakwater completion bash > ~/.local/share/bash-completion/completions/breakwater
     zsh:  breakwater completion zsh > a file _breakwater in a folder of $fpath
     fish: breakwater completion fish > ~/.config/fish/completions/breakwater.fish
-    """
+    """  # noqa: D301 - click replaces the character, not its spelling
     kind = get_completion_class(shell)
     if kind is None:
         raise click.UsageError(f"{shell} is no shell that can be completed")

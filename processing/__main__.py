@@ -6,13 +6,14 @@ environment, or from the "Values" of a `local.settings.json`.
 
 from __future__ import annotations
 
-import breaker.configuration.interrupts  # noqa: F401 - first, so that Ctrl-C is quiet
+import breaker.configuration.interrupts  # first, so that Ctrl-C is quiet
+import breaker.configuration.needs_click  # noqa: F401
 
 # isort: split
 import sys
 from collections.abc import Sequence
 
-from breaker.configuration.command_line import EXIT_CODES, CommandGroup, run
+from breaker.configuration.command_line import EXIT_CODES, CommandGroup, has_terminal, run
 from processing.cli.app import app
 from processing.cli.migrate import migrate
 from processing.cli.parked import parked
@@ -31,7 +32,7 @@ COMMANDS = CommandGroup(
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code."""
     # Scripts that called this command line before `app stop` asked have no terminal, and no --yes.
-    unasked = not sys.stdin.isatty()
+    unasked = not has_terminal()
     defaults = {"app": {"stop": {"yes": unasked}}}
     return run(COMMANDS, argv, prog="python -m processing", defaults=defaults)
 

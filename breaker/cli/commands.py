@@ -33,6 +33,7 @@ from breaker.configuration.command_line import (
     confirmed,
     exit_codes,
     json_option,
+    log_warnings,
     say_error,
     settings_option,
     yes_option,
@@ -50,7 +51,7 @@ def _command[**P](function: Callable[P, Coroutine[Any, Any, int]]) -> Callable[P
 
     @wraps(function)
     def quietly(*args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, int]:
-        logging.basicConfig(level=logging.WARNING, format="%(message)s")
+        log_warnings()
         logging.getLogger("breaker.circuit").setLevel(logging.ERROR)
         logging.getLogger("breaker.stores.outage").setLevel(logging.CRITICAL)
         return function(*args, **kwargs)

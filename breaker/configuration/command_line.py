@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import logging
 import os
 import re
 import signal
@@ -72,6 +73,12 @@ class CommandGroup(click.Group):
         return super().resolve_command(ctx, args)
 
 
+_GREATEST = 2**53 - 1
+"""Greatest whole number of an option; Redis' scripts and JSON keep it exactly."""
+_DIGITS = 20
+"""Digits of a number that are read; they are enough to see that a number is too great."""
+
+
 class WholeNumber(click.ParamType[int]):
     """A whole number in decimal digits.
 
@@ -88,7 +95,11 @@ class WholeNumber(click.ParamType[int]):
         """Return the number of a text."""
         if isinstance(value, int):
             return value
-        number = int(value) if value.isascii() and value.isdigit() else -1
+        is_number = value.isascii() and value.isdigit()
+        number = int((value.lstrip("0") or "0")[:_DIGITS]) if is_number else -1
+        if number > _GREATEST:
+            bounds = f"from {self._least} to {_GREATEST}"
+            self.fail(f"{value!r:.100} is not a whole number {bounds}", param, ctx)
         if number < self._least:
             self.fail(f"{value!r:.100} is not a whole number from {self._least} on", param, ctx)
         return number
@@ -175,6 +186,11 @@ def code_of(error: Exception, codes: Mapping[type[Exception], int]) -> int | Non
     return next((code for kind, code in codes.items() if isinstance(error, kind)), None)
 
 
+def has_terminal() -> bool:
+    """Return whether somebody can answer a question."""
+    return sys.stdin is not None and sys.stdin.isatty()  # None: it was closed before the start
+
+
 def confirmed(question: str, *, yes: bool) -> bool:
     """Return whether the operator agrees, asked on the terminal unless `yes` is set.
 
@@ -183,7 +199,7 @@ def confirmed(question: str, *, yes: bool) -> bool:
     """
     if yes:
         return True
-    if not sys.stdin.isatty():
+    if not has_terminal():
         raise click.UsageError("nothing was changed; --yes confirms without a terminal")
     # asyncio would answer the first Ctrl-C only after the input has ended.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -199,9 +215,28 @@ def confirmed(question: str, *, yes: bool) -> bool:
 def say_error(text: str) -> None:
     """Print a text to standard error; each line begins with `PREFIX`."""
     for line in text.splitlines() or [""]:
-        # An error may quote outside data, which must not control an operator's terminal.
-        safe = "".join(each if each.isprintable() else ascii(each)[1:-1] for each in line)
-        click.echo(f"{PREFIX}{safe}", err=True)
+        click.echo(f"{PREFIX}{escaped(line)}", err=True)
+
+
+def escaped(line: str) -> str:
+    """Return a line with control characters escaped.
+
+    An error may quote outside data, which must not control an operator's terminal.
+    """
+    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in line)
+
+
+class _ErrorLines(logging.Handler):
+    """A handler that prints each record of the log as an error."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print the record."""
+        say_error(self.format(record))
+
+
+def log_warnings() -> None:
+    """Print warnings and errors of the log to standard error, as `say_error` prints."""
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[_ErrorLines()])
 
 
 def run(
@@ -228,7 +263,8 @@ def run(
     arguments = sys.argv[1:] if argv is None else list(argv)
     try:
         code = _invoke(command, arguments, prog, defaults)
-        sys.stdout.flush()
+        if sys.stdout is not None:  # None: it was closed before the start
+            sys.stdout.flush()
     except (KeyboardInterrupt, click.Abort):
         return INTERRUPTED
     except click.exceptions.Exit as left:

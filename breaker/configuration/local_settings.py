@@ -38,7 +38,7 @@ def read_local_settings(path: Path, *, values_required: bool = True) -> dict[str
         document = read_json_file(path, raw_numbers=True)
     except FileNotFoundError:
         raise ConfigurationError(
-            f"{path} cannot be read: there is no such settings file; run `python -m local up` to "
+            f"{path} cannot be read: there is no such settings file; run `breakwater up` to "
             "create the file, or name another file with --settings"
         ) from None
     sections = (

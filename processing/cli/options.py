@@ -17,6 +17,7 @@ from breaker.configuration.command_line import (
     FilledText,
     asynchronous,
     exit_codes,
+    log_warnings,
 )
 from breaker.configuration.errors import ConfigurationError
 from processing.errors import HandlerLoadError, ProcessingError
@@ -36,7 +37,7 @@ def command[**P](function: Callable[P, Coroutine[Any, Any, int]]) -> Callable[P,
 
     @wraps(function)
     def logging_warnings(*args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, int]:
-        logging.basicConfig(level=logging.WARNING, format="%(message)s")
+        log_warnings()
         logging.getLogger("azure").setLevel(logging.ERROR)
         return function(*args, **kwargs)
 

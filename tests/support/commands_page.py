@@ -38,7 +38,10 @@ def _command(command: click.Command, parent: click.Context) -> Iterator[str]:
         arguments = [each for each in command.params if isinstance(each, click.Argument)]
         names = "".join(f" {each.make_metavar(context)}" for each in arguments)
         yield f"### `{context.command_path}{names}`\n"
-        for paragraph in (command.help or "").replace("\b\n", "").split("\n\n"):
+        for paragraph in (command.help or "").split("\n\n"):
+            if paragraph.startswith("\b\n"):  # click keeps the lines of such a paragraph
+                yield f"```{paragraph.removeprefix('\b').rstrip()}\n```\n"
+                continue
             yield fill(" ".join(paragraph.split()), 119, break_on_hyphens=False) + "\n"
         options = [each for each in command.params if isinstance(each, click.Option)]
         if options:

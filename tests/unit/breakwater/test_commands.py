@@ -98,6 +98,27 @@ def test_broken_command_is_named_and_breaks_no_other(
     assert "         hello            Say hello." in shown
 
 
+def test_module_that_ends_the_program_breaks_no_help(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The help has one line for each command, whatever the reason quotes."""
+    (tmp_path / "leaving.py").write_text("raise SystemExit('\\x1b[2Jone\\ntwo')\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    root = Breakwater(points(leave="leaving:command"))
+    assert run(root, ["--help"]) == 0
+    shown = capsys.readouterr().out
+    assert "cannot be loaded: leaving:command: SystemExit: \\x1b[2Jone\n\nExit codes" in shown
+    assert run(root, ["leave"]) == 1
+
+
+def test_command_of_the_other_package_says_what_to_install(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert run(Breakwater([]), ["up", "--wipe"]) == 2
+    needed = 'breakwater: up is in another package: pip install "breakwater[local]"\n'
+    assert capsys.readouterr().err.startswith(needed)
+
+
 def test_unknown_name_gets_the_accepted_ones(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(Breakwater([]), ["redrvie"]) == 2
     assert "commands: status, history, " in (err := capsys.readouterr().err)

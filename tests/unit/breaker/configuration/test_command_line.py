@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import subprocess
@@ -19,6 +20,7 @@ from breaker.configuration.command_line import (
     confirmed,
     exit_codes,
     json_option,
+    log_warnings,
     run,
     say_error,
     settings_option,
@@ -84,6 +86,46 @@ def ask(yes: bool) -> int:
     return 0
 
 
+@top.command()
+def warn() -> None:
+    """Log a warning."""
+    log_warnings()
+    logging.getLogger("breaker").warning("Redis\x1b is full\nnext attempt in 1 s")
+
+
+def test_logged_warning_is_an_error_line(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logging.root, "handlers", [])
+    assert run(top, ["warn"]) == 0
+    printed = "breakwater: Redis\\x1b is full\nbreakwater: next attempt in 1 s\n"
+    assert capsys.readouterr() == ("", printed)
+
+
+def test_closed_standard_streams_are_no_error(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Python has None for a stream that the caller has closed (`>&-`)."""
+    monkeypatch.setattr(sys, "stdin", None)
+    assert run(top, ["ask"]) == 2
+    assert "--yes confirms without a terminal" in capsys.readouterr().err
+    monkeypatch.setattr(sys, "stdout", None)
+    assert run(top, ["ask", "--yes"]) == 0
+
+
+@pytest.mark.parametrize("module", ["breaker", "processing", "breakwater"])
+def test_missing_library_is_named(module: str) -> None:
+    """A deployed app has no click."""
+    program = (
+        f"import runpy, sys; sys.modules['click'] = None; "
+        f"runpy.run_module({module!r}, run_name='__main__')"
+    )
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    needed = "breakwater: the commands need click: pip install breakwater\n"
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", needed)
+
+
 def test_command_returns_its_exit_code(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(top, ["show", "--settings", "a.json", "--json", "--limit", "3"]) == 3
     assert run(top, ["show", "--reason", " why "]) == 0
@@ -93,9 +135,15 @@ def test_command_returns_its_exit_code(capsys: pytest.CaptureFixture[str]) -> No
 @pytest.mark.parametrize(
     ("arguments", "code", "errors"),
     [
-        (["shwo"], 2, "no command 'shwo'; commands: ask, fail, read, show; did you mean show?"),
+        (
+            ["shwo"],
+            2,
+            "no command 'shwo'; commands: ask, fail, read, show, warn; did you mean show?",
+        ),
         (["show", "--jsn"], 2, "options: --settings, --json, --limit, --reason, --help"),
         (["show", "--limit", "0"], 2, "'0' is not a whole number from 1 on"),
+        (["show", "--limit", "1" + "0" * 5_000], 2, "is not a whole number from 1 to 9007199254"),
+        (["show", "--limit", "9007199254740992"], 2, "from 1 to 9007199254740991"),
         (["show", "--limit", "²"], 2, "'²' is not a whole number from 1 on"),
         (["show", "--reason", " "], 2, "it is empty; the option takes a text"),
         (["show", "more"], 2, "got unexpected extra argument"),
