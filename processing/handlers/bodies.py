@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from codecs import BOM_UTF8
 from collections.abc import Callable, Set
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -65,7 +66,7 @@ def body_parser(annotation: Any) -> Callable[[bytes], Any]:
 
     def parsed(body: bytes) -> Any:
         try:
-            return parse(body)
+            return parse(body.removeprefix(BOM_UTF8))  # .NET writes the mark
         except ValidationError as error:
             raise EventModelError(_text(name, error, kinds, names)) from None
 

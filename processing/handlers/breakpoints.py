@@ -14,8 +14,8 @@ from processing.errors import FaultyHandlerError
 from processing.handlers.raised import in_invocation
 
 REFUSAL = (
-    "called breakpoint(), which works only in a debug host: run `breakwater host --app DIR "
-    "--debug`, or remove the call"
+    "the handler called breakpoint(), which works only in a debug host: run `breakwater host "
+    "--app DIR --debug`, or remove the call"
 )
 
 

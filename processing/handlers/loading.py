@@ -12,6 +12,7 @@ from processing.errors import HandlerLoadError, HandlerStartError
 from processing.handlers.bodies import body_parser, with_parsed_body
 from processing.handlers.lifetime import START_SECONDS, Lifetime
 from processing.handlers.loaded import Handler, LoadedHandler
+from processing.handlers.own_frames import note_handler
 from processing.handlers.parameters import parameters_of
 from processing.handlers.raised import describe, type_name
 from processing.handlers.shape import ACCEPTED, LIFETIME, fault_of
@@ -129,6 +130,7 @@ def find_handler(spec: str) -> Any:
                 f"EVENT_HANDLER {spec!r}: {module_name} has no {attribute} (it has: {offered})"
             )
     _check(found, f"EVENT_HANDLER {spec!r}")
+    note_handler(module_name)
     return found
 
 

@@ -23,13 +23,25 @@ _STANDARD = tuple(
     f"{sysconfig.get_path(name)}/" for name in ("stdlib", "platstdlib") if sysconfig.get_path(name)
 )
 _INSTALLED = ("/site-packages/", "/dist-packages/")
+_handlers: set[str] = set()
+"""The files and folders of handlers that are installed as packages."""
+
+
+def note_handler(module: str) -> None:
+    """Take the top package of a handler's module for the user's own code, also if installed."""
+    file = getattr(sys.modules.get(module.partition(".")[0]), "__file__", None)
+    if not isinstance(file, str) or not any(part in file for part in _INSTALLED):
+        return
+    _handlers.add(f"{Path(file).parent}/" if Path(file).stem == "__init__" else file)
+    _is_own.cache_clear()
 
 
 def own_frames(error: BaseException) -> tuple[str, ...]:
     """Return the user's own frames, such as `orders.py:12 handle`; the innermost is the last.
 
-    Frames of Breakwater, of installed packages and of Python itself are left out. The frames of the
-    error's causes follow those of the error. At most `MOST_FRAMES` are returned, the innermost.
+    Frames of Breakwater, of other installed packages and of Python itself are left out. The frames
+    of the error's causes follow those of the error. At most `MOST_FRAMES` are returned, the
+    innermost.
     """
     try:
         found: dict[str, None] = {}
@@ -67,6 +79,8 @@ def _frames(error: BaseException) -> Iterator[str]:
 @cache
 def _is_own(file: str) -> bool:
     path = file.replace("\\", "/")
+    if path.startswith(tuple(_handlers)):
+        return True
     if path.startswith("<") or any(part in path for part in _INSTALLED):
         return False
     return not path.startswith(_PRODUCT + _STANDARD)

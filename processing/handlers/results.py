@@ -114,7 +114,7 @@ class Results:
         """
         text = describe(error) if isinstance(error, FaultyHandlerError) else ENDED_DEBUGGER
         if not text.startswith(f"handler {self._name} "):
-            self._set(text)
+            self._set(text.removeprefix("the handler "))
 
     def _fault(self, what: str) -> FaultyHandlerError:
         self._set(f"returned {what}")

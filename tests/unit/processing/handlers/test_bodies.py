@@ -172,6 +172,7 @@ async def call(name: str, body: bytes) -> None:
     ("name", "body", "expected"),
     [
         ("model", ORDER, Order(id=1, amount=2.5)),
+        ("model", b"\xef\xbb\xbf" + ORDER, Order(id=1, amount=2.5)),
         ("model_and_event", ORDER, (Order(id=1, amount=2.5), 7)),
         ("plain", ORDER, (Order(id=1, amount=2.5), 7)),
         ("unannotated_second", ORDER, (Order(id=1, amount=2.5), 7)),

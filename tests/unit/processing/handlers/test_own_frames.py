@@ -17,6 +17,7 @@ from processing.errors import PoisonEventError
 from processing.event import Event
 from processing.formats.event_fields import key_hash
 from processing.handlers.failure_line import LONGEST_MESSAGE, error_line, failure_line
+from processing.handlers.loading import find_handler
 from processing.handlers.own_frames import FRAME_BYTES, MOST_FRAMES, own_frames
 from processing.handlers.retry import RetryPolicy
 from tests.support.processing.events import event
@@ -254,3 +255,19 @@ async def test_failed_attempt_costs_nothing_above_debug(
     policy = RetryPolicy(max_attempts=3, initial_seconds=0, max_seconds=1)
     assert await policy.run(handle, event(0)) is not None
     assert lines == []
+
+
+@pytest.mark.parametrize("file", ["shop.py", "shop/__init__.py"])
+def test_frames_of_an_installed_handler_are_its_own(
+    file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """EVENT_HANDLER takes an installed module, too."""
+    place = tmp_path / "site-packages" / file
+    place.parent.mkdir(parents=True)
+    place.write_text("def handle(event):\n    raise LookupError\n")
+    monkeypatch.syspath_prepend(tmp_path / "site-packages")
+    handle = find_handler("shop:handle")
+    with pytest.raises(LookupError) as raised:
+        handle(event(1))
+    del sys.modules["shop"]
+    assert own_frames(raised.value)[-1] == f"{file}:2 handle"
