@@ -100,8 +100,8 @@ class UnknownCircuitError(BreakerError):
             names = f"known circuits: {', '.join(sorted(known)) or 'none'}"
             names += f"; did you mean {near}?" if near else ""
         super().__init__(
-            f"no instance has registered a circuit {name!r} in this Redis; {names} "
-            "(BREAKER_NAME and REDIS_URL name the circuit)"
+            f"no instance has registered a circuit {name!r} in this Redis; {names}. "
+            "BREAKER_NAME and REDIS_URL name the circuit"
         )
 
 

@@ -101,7 +101,7 @@ def test_circuit_is_isolated_before_its_first_instance(
     with terminal(b"n\n", monkeypatch):
         assert main(ISOLATE) == 1
     asked = capsys.readouterr().err
-    assert asked.startswith(f"{unknown}known circuits: c ")
+    assert asked.startswith(f"{unknown}known circuits: c. ")
     assert asked.endswith("Hold all events of new? [y/N] Nothing was changed\n")
     assert breaker_main(ISOLATE) == 0  # without a terminal, as in version 0.1
     out, err = capsys.readouterr()
