@@ -64,6 +64,7 @@ class Worker:
                 f"no {script.name} in {self._directory}; name the app's folder with --app"
             )
         self._check_names()
+        self._forget_breaker()
         os.chdir(self._directory)
         if sys.path[:1] != [str(self._directory)]:
             sys.path.insert(0, str(self._directory))
@@ -106,6 +107,18 @@ class Worker:
             max_retry_count=retry.max_retry_count if retry else 0,
         )
         return Result(ok, value, dict(outputs), error or "", trace or "")
+
+    def _forget_breaker(self) -> None:
+        """Let the app import a package `breaker` of its own, as on Azure, where no host has one.
+
+        This host has imported parts of Breakwater's package.
+        """
+        own = self._directory / "breaker"
+        known = sys.modules.get("breaker")
+        places = [Path(each).resolve() for each in getattr(known, "__path__", ())]
+        if own.with_suffix(".py").exists() or (own.is_dir() and own not in places):
+            for name in [each for each in sys.modules if each.partition(".")[0] == "breaker"]:
+                del sys.modules[name]
 
     def _check_names(self) -> None:
         """Refuse an app whose module would get this process's package instead of its own.

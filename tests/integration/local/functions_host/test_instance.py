@@ -69,6 +69,16 @@ def test_an_app_whose_module_the_host_hides_is_refused(tmp_path: Path) -> None:
     assert f"{app / 'local.py'} cannot be imported on the local host" in output
 
 
+def test_an_app_gets_its_own_package_breaker(tmp_path: Path) -> None:
+    """As on Azure, where no host has imported Breakwater's; then `import breakwater` names it."""
+    app = _app(tmp_path, f"import breaker\nimport breakwater\n{_HTTP}")
+    (app / "breaker").mkdir()
+    (app / "breaker" / "__init__.py").touch()
+    code, output = _run(app)
+    assert code == 1
+    assert f"`import breaker` finds the folder {app / 'breaker'}, which hides" in output
+
+
 def test_a_syntax_error_is_refused_with_file_and_line(tmp_path: Path) -> None:
     app = _app(tmp_path, "import azure.functions as func\n\ndef broken(:\n")
     code, output = _run(app)
