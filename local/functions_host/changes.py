@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import logging
 import os
 from collections.abc import AsyncGenerator, Iterable
@@ -49,6 +51,36 @@ def _has_folder(paths: Iterable[Path]) -> bool:
     return any(path.is_dir() for path in paths)
 
 
+class _Files:
+    """The watched files as they were seen last.
+
+    The notices of the system are not enough: those of a new folder begin after its first files.
+    """
+
+    def __init__(self, app: Path, state: Path) -> None:
+        self._app = app
+        self._state = state
+        self._seen = self._look()
+
+    def changed(self) -> list[str]:
+        """Return the files that are other than at the last call, sorted; see `changes`."""
+        before, self._seen = self._seen, self._look()
+        names = before.keys() | self._seen.keys()
+        return watched_of(
+            (name for name in names if before.get(name) != self._seen.get(name)), self._app
+        )
+
+    def _look(self) -> dict[Path, tuple[int, ...]]:
+        found = {}
+        for folder in folders(self._app, self._state):
+            with contextlib.suppress(OSError):  # the folder, or a file, has gone meanwhile
+                for file in folder.iterdir():
+                    if watched_of([file], self._app):
+                        status = file.stat()
+                        found[file] = (status.st_mtime_ns, status.st_size, status.st_ino)
+        return found
+
+
 async def changes(app: Path, state: Path) -> AsyncGenerator[list[str]]:
     """Yield the changed files of an app, sorted and relative to its folder; see `folders`.
 
@@ -62,13 +94,28 @@ async def changes(app: Path, state: Path) -> AsyncGenerator[list[str]]:
             "--reload needs the package watchfiles; install it with `pip install watchfiles`"
         ) from None
     logging.getLogger("watchfiles").setLevel(logging.WARNING)
+    known = _Files(app, state)
     while True:
-        # Subfolders are listed here, because the library would also watch those of packages.
-        async for found in watchfiles.awatch(
-            *folders(app, state), recursive=False, watch_filter=None, debounce=200, step=50
-        ):
-            paths = [Path(path) for _, path in found]
-            if files := watched_of(paths, app):
-                yield files
-            if _has_folder(paths):
-                break  # a new folder is watched from now on
+        if files := known.changed():
+            yield files
+        # Subfolders are listed here, because the library would also watch those of packages. After
+        # each timeout it is certain to watch, and what changed before is looked for once.
+        notices = watchfiles.awatch(
+            *folders(app, state),
+            recursive=False,
+            watch_filter=None,
+            debounce=200,
+            step=50,
+            rust_timeout=1000,
+            yield_on_timeout=True,
+        )
+        is_first = True
+        try:
+            async for found in notices:
+                if (found or is_first) and (files := known.changed()):
+                    yield files
+                is_first = False
+                if _has_folder(Path(path) for _, path in found):
+                    break  # a new folder is watched from now on
+        except FileNotFoundError:  # a folder was listed and has gone
+            await asyncio.sleep(0.05)

@@ -169,7 +169,11 @@ class DebuggedInstance(Instance):
             await asyncio.wait(tasks)
 
     async def _stop_after(self, change: asyncio.Task[list[str]]) -> None:
-        files = await asyncio.shield(change)
+        try:
+            files = await asyncio.shield(change)
+        except Exception:
+            _log.exception("changes of the app's files are no longer noticed")
+            return
         _log.info("%s changed; the host starts again", ", ".join(files))
         self.reloads = True
         os.kill(os.getpid(), signal.SIGTERM)  # the app's own handler of SIGTERM runs, too
