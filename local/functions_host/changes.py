@@ -71,13 +71,13 @@ class _Files:
         )
 
     def _look(self) -> dict[Path, tuple[int, ...]]:
-        found = {}
+        found: dict[Path, tuple[int, ...]] = {}
         for folder in folders(self._app, self._state):
-            with contextlib.suppress(OSError):  # the folder, or a file, has gone meanwhile
-                for file in folder.iterdir():
-                    if watched_of([file], self._app):
-                        status = file.stat()
-                        found[file] = (status.st_mtime_ns, status.st_size, status.st_ino)
+            for name in watched_of(folder.glob("*"), self._app):
+                file = self._app / name
+                with contextlib.suppress(OSError):  # it has gone since
+                    status = file.stat()
+                    found[file] = (status.st_mtime_ns, status.st_size, status.st_ino)
         return found
 
 
@@ -96,8 +96,6 @@ async def changes(app: Path, state: Path) -> AsyncGenerator[list[str]]:
     logging.getLogger("watchfiles").setLevel(logging.WARNING)
     known = _Files(app, state)
     while True:
-        if files := known.changed():
-            yield files
         # Subfolders are listed here, because the library would also watch those of packages. After
         # each timeout it is certain to watch, and what changed before is looked for once.
         notices = watchfiles.awatch(
@@ -106,7 +104,7 @@ async def changes(app: Path, state: Path) -> AsyncGenerator[list[str]]:
             watch_filter=None,
             debounce=200,
             step=50,
-            rust_timeout=1000,
+            rust_timeout=500,
             yield_on_timeout=True,
         )
         is_first = True
