@@ -320,7 +320,7 @@ class Replay:
             "due in %g s",
             event.id,
             attempts,
-            describe(failure.error) if faulty else type_name(failure.error),
+            (faulty and describe(failure.error)) or type_name(failure.error),
             pause,
             extra=log_fields(event),
         )

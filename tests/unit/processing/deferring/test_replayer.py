@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import bdb
 from dataclasses import replace
 from typing import Any
 
@@ -400,3 +401,15 @@ async def test_timer_prepares_the_handler_only_if_a_key_is_due() -> None:
         assert rig.handled == []
         assert await rig.replayer.run_due(5, prepare=prepare) == 1
         assert prepared[:2] == [0, 0]
+
+
+@simulated
+async def test_replay_that_a_left_debugger_ends_names_its_error(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """`BdbQuit` has no text, and the line of the log would end in nothing."""
+    async with open_rig() as rig:
+        rig.errors[1] = bdb.BdbQuit()
+        await rig.defer(1)
+        await rig.replay("k")
+        assert "failed in a replay (attempts: 2): BdbQuit; its key waits" in caplog.text
