@@ -8,7 +8,8 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Mapping
+import termios
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
@@ -59,6 +60,7 @@ def run(options: HostOptions, port: int | None) -> NoReturn:
     """
     configure_logging("", verbose=options.verbose)
     beginning = _Beginning(Path.cwd(), dict(os.environ))
+    restore_terminal = _terminal_restorer()
     os.environ[DEBUG_VARIABLE] = "1"
     if hint := options.no_stack_hint():
         _log.warning("%s", hint)
@@ -78,10 +80,29 @@ def run(options: HostOptions, port: int | None) -> NoReturn:
     except (HostError, ConfigurationError) as error:
         _log.error("%s", error)
         code = 1
+    restore_terminal()
     if code is None:
         beginning.again(listens=port is not None)
     sys.stdout.flush()
     os._exit(code)
+
+
+def _terminal_restorer() -> Callable[[], None]:
+    """Return what gives the terminal its present modes again.
+
+    A function in a thread that stands at the debugger's prompt has switched off the echo, and
+    never ends.
+    """
+    try:
+        modes = termios.tcgetattr(sys.stdin.fileno())
+    except (OSError, ValueError, termios.error):  # standard input is no terminal, or closed
+        return lambda: None
+
+    def restore() -> None:
+        with contextlib.suppress(OSError, ValueError, termios.error):
+            termios.tcsetattr(sys.stdin.fileno(), termios.TCSANOW, modes)
+
+    return restore
 
 
 def _refuse_other_keys(watch: StackWatch) -> None:

@@ -41,6 +41,7 @@ def event_hubs_service(
         ports={"event-hubs": port, "event-hubs-control": control_port},
         probes=(Probe("http", control_port),),
         environment={"EVENT_HUBS_KEY": f"{KEY_NAME}={key}"},
+        starts_slowly=True,  # a million kept events take half a minute
     )
 
 

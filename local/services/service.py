@@ -30,6 +30,8 @@ class Service:
             start is never retried.
         restarts_endlessly: whether a service that was ready once is restarted however often it
             ends; the log then names the crash loop.
+        starts_slowly: whether the start has no time limit while the process runs, because it reads
+            its data first.
         death_signal: the signal that the kernel sends if the supervisor is killed (Linux).
     """
 
@@ -43,4 +45,5 @@ class Service:
     ready_file: Callable[[int], Path] | None = None
     fatal_exit_code: int | None = None
     restarts_endlessly: bool = False
+    starts_slowly: bool = False
     death_signal: signal.Signals = signal.SIGKILL

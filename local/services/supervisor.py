@@ -137,7 +137,8 @@ class Supervisor:
             return f"could not be started: {error}"
         managed.started_at = time.time()
         self._changed()
-        problem = await managed.child.wait_healthy(self._start_seconds)
+        limit = None if managed.service.starts_slowly else self._start_seconds
+        problem = await managed.child.wait_healthy(limit)
         # A service that ended between two polls may have written its ready file before.
         managed.was_ready |= problem is None or managed.child.has_ready_file
         if problem:

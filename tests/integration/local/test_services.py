@@ -14,6 +14,16 @@ from local.services import Supervisor
 from local.services.service import Service
 
 
+async def test_service_that_reads_much_data_has_no_time_limit(tmp_path: Path) -> None:
+    command = ("sh", "-c", f"sleep 0.3; touch {tmp_path}/$$; exec sleep 600")
+    slow = Service("slow", command, ready_file=lambda pid: tmp_path / str(pid), starts_slowly=True)
+    supervisor = Supervisor([slow], tmp_path, start_seconds=0.1)
+    try:
+        await supervisor.start()
+    finally:
+        await supervisor.stop()
+
+
 async def test_a_crashed_service_is_restarted_when_the_record_cannot_be_written(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -8,6 +8,7 @@ import pty
 import select
 import subprocess
 import sys
+import termios
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -47,6 +48,11 @@ class Terminal:
     def press_ctrl_c(self) -> None:
         """Press Ctrl-C, which the terminal turns into SIGINT."""
         os.write(self._master, _CTRL_C.encode())
+
+    @property
+    def echoes(self) -> bool:
+        """Return whether the terminal itself shows what is typed."""
+        return bool(termios.tcgetattr(self._master)[3] & termios.ECHO)
 
     def wait(self) -> int:
         """Read the rest of the output, and return the exit code."""

@@ -133,6 +133,19 @@ def test_ctrl_c_at_the_prompt_stops_the_host(tmp_path: Path) -> None:
 
 
 @pytest.mark.long
+def test_terminal_has_its_echo_after_a_plain_functions_prompt(tmp_path: Path) -> None:
+    """The function's thread never ends, so the debugger itself does not restore the terminal."""
+    with debugged(tmp_path) as host:
+        host.wait_started()
+        host.call("plain")
+        host.terminal.wait_for(_PROMPT)
+        wait_for(lambda: not host.terminal.echoes, "the debugger's own echo")
+        host.terminal.process.terminate()
+        assert host.terminal.wait() == 0
+        assert host.terminal.echoes
+
+
+@pytest.mark.long
 def test_debugged_host_starts_again_in_its_process_after_a_change(tmp_path: Path) -> None:
     """An app that does not load waits for the next change; process, terminal and port stay."""
     with debugged(tmp_path, "--reload", "--debugpy-port", "0") as host:
