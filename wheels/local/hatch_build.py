@@ -50,6 +50,11 @@ class CustomMetadataHook(MetadataHookInterface):
         ]
 
 
+def _is_private(name: str) -> bool:
+    """Return whether a file or folder is of one machine only, such as settings with keys."""
+    return name.startswith((".", "local.settings")) or name in {"__pycache__", "node_modules"}
+
+
 class CustomBuildHook(BuildHookInterface[Any]):
     """The files of the wheel and of the source distribution."""
 
@@ -61,8 +66,9 @@ class CustomBuildHook(BuildHookInterface[Any]):
         files = build_data["force_include"]
         for name in PACKAGES:
             for file in sorted((root / name).rglob("*")):
-                if file.is_file() and "__pycache__" not in file.parts:
-                    files[str(file)] = file.relative_to(root).as_posix()
+                name_in_root = file.relative_to(root)
+                if file.is_file() and not any(map(_is_private, name_in_root.parts)):
+                    files[str(file)] = name_in_root.as_posix()
         place = "" if self.target_name == "sdist" else "breakwater_local/"
         for name in CARRIED:
             files[str(root / name)] = place + name
