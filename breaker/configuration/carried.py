@@ -1,7 +1,7 @@
 """Files of the repository that are no Python modules, in a clone and in an installed wheel.
 
 The wheel `breakwater-local` carries such files in the folder `breakwater_local`, under the paths
-that they have in the repository (packaging/local/hatch_build.py). In a clone the repository itself
+that they have in the repository (wheels/local/hatch_build.py). In a clone the repository itself
 has them.
 """
 
