@@ -27,7 +27,7 @@ help: ## List the targets
 
 # Packages that the two wheels need, for the tests that install them without network. The
 # tests build the two wheels themselves.
-.wheels/.filled: requirements.txt requirements-dev.txt | .venv/.installed
+.wheels/.filled: requirements.txt requirements-dev.txt pyproject.toml wheels/local/pyproject.toml | .venv/.installed
 	@echo "Filling .wheels with packages for the tests (takes about a minute)"
 	@$(PY) -m pip wheel --quiet --disable-pip-version-check --wheel-dir .wheels -c requirements-dev.txt \
 	  . ./wheels/local hatchling pydantic pytest
