@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 import sys
-import sysconfig
 from collections import deque
 from collections.abc import Iterator
 from functools import cache
@@ -19,9 +19,8 @@ _MOST_ERRORS = 8
 _MOST_WALKED = 200
 _HOME = Path(__file__).parents[2]
 _PRODUCT = tuple(f"{_HOME / name}/" for name in ("breakwater", "breaker", "processing"))
-_STANDARD = tuple(
-    f"{sysconfig.get_path(name)}/" for name in ("stdlib", "platstdlib") if sysconfig.get_path(name)
-)
+# `sysconfig` would import a module of the build's variables at each start of the app.
+_STANDARD = (f"{Path(os.__file__).parent}/",)
 _INSTALLED = ("/site-packages/", "/dist-packages/")
 _handlers: set[str] = set()
 """The files and folders of handlers that are installed as packages."""
