@@ -144,6 +144,7 @@ async def test_markup_in_an_event_is_shown_as_text(site: Site) -> None:
     assert await ada.page.locator("img, main script, dialog script").count() == 0
 
 
+@pytest.mark.long
 async def test_event_held_by_another_reader_stays_in_the_list(site: Site) -> None:
     """The list reads the index: it holds no message, and misses none."""
     run = f"held-{secrets.token_hex(3)}"

@@ -362,6 +362,7 @@ async def test_refused_admission_has_seconds_until_next_permit(
     assert (await store.acquire(RULES, "q")).wait == 100.0
 
 
+@pytest.mark.long
 async def test_failures_of_one_microsecond_all_count(
     store: CircuitStore,
 ) -> None:

@@ -21,6 +21,7 @@ print(*sorted(found))
 """
 
 
+@pytest.mark.long
 def test_each_command_of_the_local_wheel_loads(installed: Path, tmp_path: Path) -> None:
     """An entry point that names nothing would be noticed by a user only."""
     program = (sys.executable, "-P", "-c", LOAD)

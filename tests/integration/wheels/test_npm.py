@@ -26,6 +26,7 @@ def environment(installed: Path, cache: Path, **variables: object) -> dict[str, 
     return outside(installed, npm_config_offline="true", BREAKWATER_CACHE=cache, **variables)
 
 
+@pytest.mark.long
 def test_first_use_survives_a_kill_and_a_second_process(installed: Path, tmp_path: Path) -> None:
     """A killed process leaves no half package, and of two processes one installs."""
     values = environment(installed, tmp_path / "cache")

@@ -145,7 +145,7 @@ def _values(stack: dict[str, Any]) -> dict[str, str]:
     return values
 
 
-@pytest.mark.parametrize("events", [300, pytest.param(1000, marks=pytest.mark.long)])
+@pytest.mark.parametrize("events", [100, pytest.param(1000, marks=pytest.mark.long)])
 async def test_parked_key_stays_in_order_during_redrives(site: Site, events: int) -> None:
     """The ledger of key K has 1 to `events` in order, each once, and another key never waits.
 
