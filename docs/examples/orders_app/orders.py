@@ -1,4 +1,4 @@
-"""The handler of the app: EVENT_HANDLER=orders:Payments, and the app setting BANK_URL."""
+"""Pays orders over one pool. Settings: EVENT_HANDLER=orders:Payments, and BANK_URL."""
 
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
@@ -16,24 +16,20 @@ class Order(BaseModel):
 
 
 class Payments:
-    """Pays each order at the bank, over one pool of connections."""
-
     def __init__(self, url: str) -> None:
-        self.url = url
-        self.opened = AsyncExitStack()
+        self.url, self.opened = url, AsyncExitStack()
 
     @classmethod
     def from_settings(cls, settings: Mapping[str, str]) -> Self:
         return cls(settings["BANK_URL"])
 
     async def start(self) -> None:
-        session = aiohttp.ClientSession(raise_for_status=True)
-        self.pool = await self.opened.enter_async_context(session)
+        self.pool = await self.opened.enter_async_context(aiohttp.ClientSession())
 
     async def aclose(self) -> None:
         await self.opened.aclose()
 
     async def __call__(self, order: Order, event: Event) -> None:
         headers = {"Idempotency-Key": event.id}  # the bank ignores a repeated payment
-        async with self.pool.post(self.url, json=order.model_dump(), headers=headers):
-            return
+        async with self.pool.post(self.url, json=order.model_dump(), headers=headers) as answer:
+            answer.raise_for_status()
