@@ -80,6 +80,8 @@ class BreakerSettings(Settings):
         store_timeout_seconds: a slower answer of the store counts as an outage.
         poll_seconds: polling interval of the watcher, which replaces lost pushes.
         history_limit: greatest number of entries in the history.
+        stops_app: whether an opening asks the workflow to stop the function app; without it, the
+            instances only hold the events.
         max_dependencies: greatest number of dependencies with a circuit of their own; failures of
             a further dependency count for the app's circuit.
         alert_lease_seconds: a deliverer's lease on the outbox; renewed with each alert.
@@ -110,6 +112,7 @@ class BreakerSettings(Settings):
     store_timeout_seconds: Annotated[float, Bounds(0.01, 300)] = 2.0
     poll_seconds: Annotated[float, Bounds(0.01, 300)] = 0.5
     history_limit: Count = 1_000
+    stops_app: bool = True
     max_dependencies: Annotated[int, Bounds(0, 100)] = 20
     alert_lease_seconds: Annotated[float, Bounds(1, 3_600)] = 30.0
     console_url: str = ""

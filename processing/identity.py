@@ -11,7 +11,9 @@ import hashlib
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-PIPELINE = "default"
+from breaker.configuration.pipelines import DEFAULT
+
+PIPELINE = DEFAULT
 """The name of an app's only pipeline."""
 
 

@@ -11,6 +11,7 @@ from breaker.configuration.errors import ConfigurationError
 from breaker.configuration.fields import Bounds, Each
 from breaker.configuration.hosts import is_server
 from breaker.configuration.lookup import value_of
+from breaker.configuration.pipelines import DEFAULT, NAME, check_one
 from breaker.configuration.references import unresolved
 from breaker.configuration.resource_names import DEFAULT_GROUP, group_name, hub_name, queue_name
 from breaker.configuration.settings import Settings
@@ -156,6 +157,7 @@ class ConnectionSettings:
         app_storage: the account of the poison queue, the claim checks and the marks.
         event_hub: connection string of the namespace; "": sign in with an identity.
         namespace: host name of the namespace, with the port if the port is not the default.
+        pipeline: name of the pipeline.
         hub_client_id: client id of the identity that signs in to the namespace; "": the
             system-assigned identity.
     """
@@ -172,20 +174,25 @@ class ConnectionSettings:
     hub_client_id: str
     event_grid_topic_endpoint: str
     event_grid_topic_key: str = field(repr=False)
+    pipeline: str = DEFAULT
 
     @property
     def identity(self) -> Identity:
         """The identity of the app's data."""
-        return Identity(self.namespace, self.event_hub_name, self.event_hub_consumer_group)
+        return Identity(
+            self.namespace, self.event_hub_name, self.event_hub_consumer_group, self.pipeline
+        )
 
     @classmethod
     def from_mapping(cls, settings: Mapping[str, str]) -> Self:
-        """Read the app settings.
+        """Read the app settings of one pipeline, see `pipelines_of`.
 
         Raises:
+            PipelineError: the app has several pipelines, and these are the settings of none.
             MissingSettingError: a required setting is missing.
             SettingsError: a setting is unusable.
         """
+        check_one(settings)
         storage = host_account(settings)
         hub_text = _optional(settings, "EventHubConnection", _HUB_TAKES)
         namespace = _optional(settings, _NAMESPACE, _NAMESPACE_TAKES)
@@ -221,6 +228,7 @@ class ConnectionSettings:
             event_grid_topic_key=_optional(
                 settings, "EVENT_GRID_TOPIC_KEY", "an access key of the topic"
             ),
+            pipeline=value_of(settings, NAME) or DEFAULT,
         )
 
 

@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Self, cast, get_type_hints
 from breaker.configuration.errors import ConfigurationError, nearest
 from breaker.configuration.fields import FieldError, FieldKind
 from breaker.configuration.lookup import bare
+from breaker.configuration.pipelines import OVERRIDES, check_one
 from breaker.configuration.platform_names import is_platform_name
 
 
@@ -54,9 +55,12 @@ class Settings:
         empty value, also an empty list such as ",", means the default.
 
         Raises:
+            PipelineError: the app has several pipelines, and these are the settings of none.
             ConfigurationError: `ERROR`, for an unknown name (the message has the nearest known
                 name), a missing required setting, or a value that is not accepted.
         """
+        if cls.PREFIX in OVERRIDES:
+            check_one(mapping)
         kinds = _kinds_of(cls)
         known = {cls.variable(name): name for name in kinds}
         values: dict[str, Any] = {}
