@@ -1,0 +1,1 @@
+"""A function app that reads two hubs, for the host's tests."""
