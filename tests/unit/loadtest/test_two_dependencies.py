@@ -185,6 +185,42 @@ def test_event_that_waits_for_a_killed_host_is_left_out() -> None:
     assert verdict.others.late == 1, "after the takeover"
 
 
+def waiting(kill_s: int, until_s: int) -> dict[tuple[str, int], int]:
+    """Return how long the mail's events take that wait from a kill until a time, in ms."""
+    return {
+        (f"key-{key}", counter): 1000 * until_s + 2_000 - 500 * counter
+        for key in (1, 3)
+        for counter in range(1, EACH + 1)
+        if kill_s < counter / 2 - 2 < until_s
+    }
+
+
+def test_new_owner_that_starts_slowly_is_no_delay_by_the_dependency() -> None:
+    """On a busy machine a takeover takes longer, here 20 s; the wait until then is left out."""
+    waits = waiting(4, 24)
+    verdict = judged(took_ms=waits, killed_us=[START_US + 4_000_000])
+    assert verdict.others is not None
+    assert verdict.others.late == 0
+    verdict = judged(took_ms=waits)
+    assert verdict.others is not None
+    assert verdict.others.late == 2 * 29, "without a kill"
+
+
+def test_partition_that_stays_behind_after_a_takeover_is_late() -> None:
+    """From the first event in time on, each late event counts."""
+    waits = waiting(4, 15) | waiting(25, 36)
+    verdict = judged(took_ms=waits, killed_us=[START_US + 4_000_000])
+    assert verdict.others is not None
+    assert verdict.others.late == 2 * 11
+
+
+def test_partition_that_never_catches_up_is_late() -> None:
+    waits = waiting(-2, 120)
+    verdict = judged(took_ms=waits, killed_us=[START_US - 10_000_000])
+    assert verdict.others is not None
+    assert verdict.others.late == 2 * 17, "from 40 s after the kill on"
+
+
 def test_opening_without_other_events_has_tested_nothing() -> None:
     [line] = judged(killed_us=[START_US + at * 1_000_000 for at in (1, 8, 16, 24, 32)]).broken
     assert line.startswith("0 events without need of the dependency were handled while")
