@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import asdict
 from functools import wraps
-from pathlib import Path
 from typing import Any
 
 import click
 
 from breaker.circuit import CircuitBreaker
 from breaker.cli.circuits import opened
-from breaker.cli.lines import as_json as circuit_json
-from breaker.cli.lines import change_line, history_line, next_state
+from breaker.cli.lines import change_line, document, history_line, next_state
 from breaker.cli.options import (
     Duration,
     by_option,
@@ -23,7 +21,8 @@ from breaker.cli.options import (
     generation_option,
     reason_option,
 )
-from breaker.cli.status import show_status
+from breaker.cli.status import Status
+from breaker.cli.status import watch as watch_changes
 from breaker.configuration.command_line import (
     DONE,
     FAILED,
@@ -35,10 +34,16 @@ from breaker.configuration.command_line import (
     json_option,
     log_warnings,
     say_error,
-    settings_option,
     yes_option,
 )
-from breaker.configuration.local_settings import read_settings
+from breaker.configuration.pipeline_option import (
+    choice,
+    need_one,
+    on_all_pipelines,
+    on_one_pipeline,
+    show_each,
+)
+from breaker.configuration.pipelines import Pipeline
 from breaker.duration import FORMS
 from breaker.errors import BreakerError, SettingsError
 from breaker.state import Circuit
@@ -60,22 +65,42 @@ def _command[**P](function: Callable[P, Coroutine[Any, Any, int]]) -> Callable[P
 
 
 @click.command(short_help="Show the circuit, and those of all dependencies.")
-@settings_option
+@on_all_pipelines
 @dependency_option
 @click.option("--watch", is_flag=True, help="Print each change until interrupted with Ctrl-C.")
 @json_option
 @_command
 async def status(
-    settings: Path | None, *, dependency: str | None, watch: bool, as_json: bool
+    pipelines: Sequence[Pipeline], *, dependency: str | None, watch: bool, as_json: bool
 ) -> int:
-    """Show the circuit, and those of all dependencies."""
-    async with opened(read_settings(settings), in_outage=watch) as circuits:
-        await show_status(circuits, dependency, watch=watch, as_lines=not as_json)
-    return DONE
+    """Show the circuit, and those of all dependencies; of several pipelines one after another."""
+    need_one(pipelines, dependency=dependency is not None, watch=watch)
+    documents: dict[str, object] = {}
+
+    async def show(pipeline: Pipeline) -> int:
+        documents[pipeline.name] = None  # stays null if the circuit cannot be read
+        async with opened(pipeline.settings, in_outage=watch) as circuits:
+            found = await Status.read(
+                circuits, dependency, in_outage=watch, chosen=choice(pipeline)
+            )
+            if not as_json:
+                click.echo(found.text)
+            elif len(pipelines) == 1:
+                click.echo(json.dumps(found.document))
+            documents[pipeline.name] = found.document
+            if watch:
+                await (found.breaker if dependency is None else circuits.dependencies).start()
+                await watch_changes(found.breaker, as_lines=not as_json)
+        return DONE
+
+    code = await show_each(pipelines, show, codes=_CODES, headings=not as_json)
+    if as_json and len(pipelines) > 1:
+        click.echo(json.dumps({"pipelines": documents}))
+    return code
 
 
 @click.command(short_help="List the circuit's changes: when, by whom, why.")
-@settings_option
+@on_all_pipelines
 @dependency_option
 @click.option(
     "--limit",
@@ -87,38 +112,47 @@ async def status(
 @json_option
 @_command
 async def history(
-    settings: Path | None, *, dependency: str | None, limit: int, as_json: bool
+    pipelines: Sequence[Pipeline], *, dependency: str | None, limit: int, as_json: bool
 ) -> int:
-    """List the circuit's changes, the latest last: when, by whom, why."""
-    async with opened(read_settings(settings)) as circuits:
-        breaker = await circuits.named(dependency)
-        entries = await breaker.history(limit)
-    for entry in reversed(entries):
-        click.echo(json.dumps(asdict(entry)) if as_json else history_line(entry))
-    if not entries and not as_json:
-        click.echo("No changes")
-    return DONE
+    """List the circuit's changes, the latest last: when, by whom, why.
+
+    Several pipelines are shown one after another; each JSON object then names its pipeline.
+    """
+    need_one(pipelines, dependency=dependency is not None)
+
+    async def show(pipeline: Pipeline) -> int:
+        async with opened(pipeline.settings) as circuits:
+            breaker = await circuits.named(dependency)
+            entries = await breaker.history(limit)
+        named = {"pipeline": pipeline.name} if len(pipelines) > 1 else {}
+        for entry in reversed(entries):
+            click.echo(json.dumps(named | asdict(entry)) if as_json else history_line(entry))
+        if not entries and not as_json:
+            click.echo("No changes")
+        return DONE
+
+    return await show_each(pipelines, show, codes=_CODES, headings=not as_json)
 
 
 @click.command(short_help="Make the open circuit half-open, so that probes run.")
-@settings_option
+@on_one_pipeline
 @dependency_option
 @generation_option
 @by_option
 @json_option
 @_command
 async def approve(
-    settings: Path | None, *, dependency: str | None, generation: int, by: str, as_json: bool
+    pipeline: Pipeline, *, dependency: str | None, generation: int, by: str, as_json: bool
 ) -> int:
     """Make the open circuit half-open, so that probe events run."""
-    async with opened(read_settings(settings)) as circuits:
+    async with opened(pipeline.settings) as circuits:
         breaker = await circuits.named(dependency)
         _show_change(breaker, await breaker.approve(generation, by), as_json=as_json)
     return DONE
 
 
 @click.command(short_help="Close the circuit at once, without probes.")
-@settings_option
+@on_one_pipeline
 @dependency_option
 @generation_option
 @by_option
@@ -126,7 +160,7 @@ async def approve(
 @json_option
 @_command
 async def close(
-    settings: Path | None,
+    pipeline: Pipeline,
     *,
     dependency: str | None,
     generation: int,
@@ -135,7 +169,7 @@ async def close(
     as_json: bool,
 ) -> int:
     """Close the circuit at once, without probes."""
-    async with opened(read_settings(settings)) as circuits:
+    async with opened(pipeline.settings) as circuits:
         breaker = await circuits.named(dependency)
         circuit = await breaker.close_circuit(generation, by, reason)
         _show_change(breaker, circuit, as_json=as_json)
@@ -143,7 +177,7 @@ async def close(
 
 
 @click.command(short_help="Hold all events, or those of a dependency, until `close`.")
-@settings_option
+@on_one_pipeline
 @dependency_option
 @click.option(
     "--for",
@@ -158,7 +192,7 @@ async def close(
 @json_option
 @_command
 async def isolate(
-    settings: Path | None,
+    pipeline: Pipeline,
     *,
     dependency: str | None,
     for_seconds: int | None,
@@ -175,7 +209,7 @@ async def isolate(
     isolated before its first instance starts; the command then warns.
     """
     may_be_unknown = dependency is None  # a first deployment may begin with all events held
-    async with opened(read_settings(settings), may_be_unknown=may_be_unknown) as circuits:
+    async with opened(pipeline.settings, may_be_unknown=may_be_unknown) as circuits:
         breaker = await circuits.named(dependency)
         if circuits.unknown is not None:
             say_error(str(circuits.unknown))
@@ -186,9 +220,9 @@ async def isolate(
         circuit = await breaker.isolate(by, reason, for_seconds)
         _show_change(breaker, circuit, as_json=as_json)
         if not as_json:
-            click.echo(next_state(breaker))
+            click.echo(next_state(breaker, chosen=choice(pipeline)))
     return DONE
 
 
 def _show_change(breaker: CircuitBreaker, circuit: Circuit, *, as_json: bool) -> None:
-    click.echo(circuit_json(breaker) if as_json else change_line(circuit))
+    click.echo(json.dumps(document(breaker)) if as_json else change_line(circuit))

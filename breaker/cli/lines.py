@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -19,39 +18,47 @@ MOST_INSTANCES = 5
 """Greatest number of instances that a line names."""
 
 
-def as_json(
+def document(
     circuit: CircuitBreaker,
     dependencies: Mapping[str, CircuitBreaker] | None = None,
     *,
     registration: Registration | None = None,
-) -> str:
-    """Return a circuit as JSON.
+) -> dict[str, Any]:
+    """Return a circuit as a JSON object.
 
     Args:
         circuit: the circuit.
         dependencies: the circuits of the dependencies, if the circuit is the app's own.
         registration: the instances that poll the circuit.
     """
-    document = _document(circuit)
+    found = _fields(circuit)
     if registration is not None:
-        document["instances"] = [each.name for each in registration.alive]
-        document["last_seen"] = registration.last_seen
-        document["version"] = registration.version
-        document["differences"] = registration.differences
+        found["instances"] = [each.name for each in registration.alive]
+        found["last_seen"] = registration.last_seen
+        found["version"] = registration.version
+        found["differences"] = registration.differences
     if dependencies is not None:
-        document["dependencies"] = [
-            {"dependency": name} | _document(each) for name, each in sorted(dependencies.items())
+        found["dependencies"] = [
+            {"dependency": name} | _fields(each) for name, each in sorted(dependencies.items())
         ]
-    return json.dumps(document)
+    return found
 
 
-def _document(breaker: CircuitBreaker) -> dict[str, Any]:
+def _fields(breaker: CircuitBreaker) -> dict[str, Any]:
     settings = breaker.settings
     return asdict(breaker.circuit) | {"mode": settings.mode, "recovery": settings.recovery}
 
 
-def table(breaker: CircuitBreaker, registration: Registration | None = None) -> str:
-    """Return a circuit's state as lines with a name and a value each."""
+def table(
+    breaker: CircuitBreaker, registration: Registration | None = None, *, chosen: str = ""
+) -> str:
+    """Return a circuit's state as lines with a name and a value each.
+
+    Args:
+        breaker: the circuit.
+        registration: the instances that poll the circuit.
+        chosen: the options that choose the circuit's pipeline, for the shown commands.
+    """
     circuit = breaker.circuit
     if circuit.degraded and not circuit.problem:
         unknown = "not known, because Redis does not answer; each change will be shown"
@@ -72,7 +79,7 @@ def table(breaker: CircuitBreaker, registration: Registration | None = None) -> 
     if breaker.settings.mode is Mode.OBSERVE:
         rows["mode"] = "observe: no rule opens the circuit; the history says when one would have"
     if circuit.retry_after is not None or circuit.state is CircuitState.ISOLATED:
-        rows["next state"] = next_state(breaker)
+        rows["next state"] = next_state(breaker, chosen=chosen)
     if circuit.state is CircuitState.HALF_OPEN:
         failed = f"{circuit.probe_failures} of {PROBE_FAILURES} failed"
         rows["probes"] = f"{circuit.probe_successes} succeeded, {failed}"
@@ -108,12 +115,12 @@ def _differences(registration: Registration) -> list[str]:
     ]
 
 
-def dependency_lines(dependencies: Mapping[str, CircuitBreaker]) -> list[str]:
+def dependency_lines(dependencies: Mapping[str, CircuitBreaker], *, chosen: str = "") -> list[str]:
     """Return a heading and a line for each dependency's circuit; nothing without dependencies."""
     if not dependencies:
         return []
     width = max(map(len, dependencies))
-    lines = ["", "dependencies (`status --dependency NAME` shows more):"]
+    lines = ["", f"dependencies (`status {chosen}--dependency NAME` shows more):"]
     for name, breaker in sorted(dependencies.items()):
         circuit = breaker.circuit
         observed = ", mode observe" if breaker.settings.mode is Mode.OBSERVE else ""
@@ -124,12 +131,12 @@ def dependency_lines(dependencies: Mapping[str, CircuitBreaker]) -> list[str]:
     return lines
 
 
-def next_state(breaker: CircuitBreaker) -> str:
-    """Return which state follows an open or isolated state, and when."""
+def next_state(breaker: CircuitBreaker, *, chosen: str = "") -> str:
+    """Return which state follows an open or isolated state, and when; see `table`."""
     circuit = breaker.circuit
     _, dependency = split_name(circuit.name)
     named = f"--dependency {dependency} " if dependency else ""
-    close = f"`close {named}--generation {circuit.generation}`"
+    close = f"`close {chosen}{named}--generation {circuit.generation}`"
     if circuit.state is CircuitState.CLOSED:
         return "closed"
     if circuit.retry_after is None:

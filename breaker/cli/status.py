@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
-from dataclasses import replace
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Self
 
 import click
 
 from breaker.circuit import CircuitBreaker
 from breaker.cli.circuits import Circuits
-from breaker.cli.lines import as_json, change_line, dependency_lines, table
+from breaker.cli.lines import change_line, dependency_lines, document, table
 from breaker.errors import StoreUnavailableError
+from breaker.registration import Registration
 
 _TIME_FIELDS: Mapping[str, Any] = {
     "as_of": None,
@@ -22,43 +24,65 @@ _TIME_FIELDS: Mapping[str, Any] = {
 """Fields that differ between two snapshots of an unchanged circuit, or change all the time."""
 
 
-async def show_status(
-    circuits: Circuits, dependency: str | None, *, watch: bool, as_lines: bool
-) -> None:
-    """Print a circuit; the app's own circuit with those of the dependencies.
+@dataclass(frozen=True, slots=True)
+class Status:
+    """The state of a circuit at one time.
 
-    Args:
-        circuits: the circuits.
-        dependency: the name of a dependency; None for the app's own circuit.
-        watch: print each change, without end.
-        as_lines: print lines for people instead of JSON.
-
-    Raises:
-        BreakerError: Redis does not answer, or the dependency is not known.
+    Attributes:
+        breaker: the circuit.
+        registration: the instances that poll the circuit; None if they are not known.
+        dependencies: the circuits of the dependencies; None for the circuit of a dependency.
+        chosen: the options that choose the circuit's pipeline, for the shown commands.
     """
-    breaker = await circuits.named(dependency)
-    circuit = await breaker.refresh()
-    if circuit.degraded and not circuit.problem and not watch:
-        await breaker.history(1)  # raises an error with the reason of the outage
-        raise StoreUnavailableError(
-            "Redis was unreachable for a moment, so the state could not be read; "
-            "run the command again"
-        )
-    registration = None if circuit.degraded else await breaker.registration()
-    others = None
-    if dependency is None and not circuit.degraded:
-        await circuits.dependencies.refresh()
-        others = circuits.dependencies.circuits
-    if as_lines:
-        click.echo("\n".join([table(breaker, registration), *dependency_lines(others or {})]))
-    else:
-        click.echo(as_json(breaker, others, registration=registration))
-    if watch:
-        await (breaker if dependency is None else circuits.dependencies).start()
-        await _watch(breaker, as_lines=as_lines)
+
+    breaker: CircuitBreaker
+    registration: Registration | None
+    dependencies: Mapping[str, CircuitBreaker] | None
+    chosen: str
+
+    @classmethod
+    async def read(
+        cls, circuits: Circuits, dependency: str | None, *, in_outage: bool = False, chosen: str
+    ) -> Self:
+        """Read a circuit; the app's own circuit with those of the dependencies.
+
+        Args:
+            circuits: the circuits.
+            dependency: the name of a dependency; None for the app's own circuit.
+            in_outage: return the last known state if Redis does not answer.
+            chosen: see `Status.chosen`.
+
+        Raises:
+            BreakerError: Redis does not answer, or the dependency is not known.
+        """
+        breaker = await circuits.named(dependency)
+        circuit = await breaker.refresh()
+        if circuit.degraded and not circuit.problem and not in_outage:
+            await breaker.history(1)  # raises an error with the reason of the outage
+            raise StoreUnavailableError(
+                "Redis was unreachable for a moment, so the state could not be read; "
+                "run the command again"
+            )
+        registration = None if circuit.degraded else await breaker.registration()
+        others = None
+        if dependency is None and not circuit.degraded:
+            await circuits.dependencies.refresh()
+            others = circuits.dependencies.circuits
+        return cls(breaker, registration, others, chosen)
+
+    @property
+    def text(self) -> str:
+        """The state as lines for people."""
+        lines = [table(self.breaker, self.registration, chosen=self.chosen)]
+        return "\n".join([*lines, *dependency_lines(self.dependencies or {}, chosen=self.chosen)])
+
+    @property
+    def document(self) -> dict[str, Any]:
+        """The state as JSON."""
+        return document(self.breaker, self.dependencies, registration=self.registration)
 
 
-async def _watch(breaker: CircuitBreaker, *, as_lines: bool) -> None:
+async def watch(breaker: CircuitBreaker, *, as_lines: bool) -> None:
     """Print each change of a circuit, without end."""
     circuit = breaker.circuit
     while True:
@@ -67,4 +91,4 @@ async def _watch(breaker: CircuitBreaker, *, as_lines: bool) -> None:
         circuit = breaker.circuit
         if replace(circuit, **_TIME_FIELDS) == replace(known, **_TIME_FIELDS):
             continue
-        click.echo(change_line(circuit) if as_lines else as_json(breaker))
+        click.echo(change_line(circuit) if as_lines else json.dumps(document(breaker)))

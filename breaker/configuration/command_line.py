@@ -35,6 +35,8 @@ COMMON_ERRORS: Mapping[type[Exception], int] = {ConfigurationError: WRONG_ARGUME
 """The exit code of errors that each command line may raise."""
 
 SETTINGS_FILE = "local.settings.json"
+PIPELINE_IN_CONTEXT = "breaker.pipeline"
+"""The name in the context's `meta` of the declared pipeline that a command works on."""
 _MISSING = re.compile(r"is not set|is missing")
 _HELP = {"help_option_names": ["-h", "--help"]}
 
@@ -174,11 +176,18 @@ def exit_codes[**P, R](
             except Exception as error:
                 if isinstance(error, BrokenPipeError) or (code := code_of(error, codes)) is None:
                     raise
-                raise Refused(str(error), code) from error
+                raise Refused(f"{_of_pipeline()}{error}", code) from error
 
         return translating
 
     return decorate
+
+
+def _of_pipeline() -> str:
+    """Return the beginning of an error that names the command's pipeline."""
+    context = click.get_current_context(silent=True)
+    name = None if context is None else context.meta.get(PIPELINE_IN_CONTEXT)
+    return f"pipeline {name}: " if name else ""
 
 
 def code_of(error: Exception, codes: Mapping[type[Exception], int]) -> int | None:

@@ -291,10 +291,11 @@ def test_missing_setting_is_named(values: dict[str, str]) -> None:
 def test_configuration_needs_only_the_standard_library() -> None:
     """Each module can be imported without site-packages, so without redis or an SDK.
 
-    Only command lines, which need click, import `command_line` and `needs_click`.
+    Only command lines, which need click, import the modules that are left out here.
     """
     package = ROOT / "breaker" / "configuration"
-    names = {file.stem for file in package.glob("[!_]*.py")} - {"command_line", "needs_click"}
+    names = {file.stem for file in package.glob("[!_]*.py")}
+    names -= {"command_line", "needs_click", "pipeline_option"}
     modules = [f"breaker.configuration.{name}" for name in sorted(names)]
     assert len(modules) > 5
     code = "import importlib, sys\nfor name in sys.argv[1:]: importlib.import_module(name)"
