@@ -26,6 +26,7 @@ FULL_PAGE: ViewportSize = {"width": 1280, "height": 2_200}
 """The browser reports only layout shifts inside the window."""
 
 
+@pytest.mark.long
 async def test_outage_is_shown_approved_and_resumed(site: Site) -> None:
     """A run of the load test opens the circuit and waits for an approval on the page.
 

@@ -13,6 +13,7 @@ from tests.support.console.site import READY, Site
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
+@pytest.mark.long
 async def test_page_shows_a_stop_and_a_start_once_seen(site: Site) -> None:
     """Another operator's page shows both, and a button that would be refused says why."""
     ada, grace = await site.sign_in("Ada"), await site.sign_in("Grace")

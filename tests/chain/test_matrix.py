@@ -11,21 +11,13 @@ from tests.chain.kinds import Kind
 from tests.chain.matrix import Verdicts, parts, samples, try_alone
 from tests.chain.table import PAGE, committed_part, head, render_part, words_off_the_page
 
-SHORT_RUN = {"several faults, group 1"}
-"""The mixture of faults that the short run tries; the long run tries the others, too."""
-
 
 def broken(verdicts: Verdicts) -> list[str]:
     return [f"{cell}: {verdict.problems}" for cell, verdict in verdicts if verdict.problems]
 
 
-@pytest.mark.parametrize(
-    "title",
-    [
-        pytest.param(title, marks=[] if title in SHORT_RUN else pytest.mark.long)
-        for title in parts()
-    ],
-)
+@pytest.mark.long
+@pytest.mark.parametrize("title", parts())
 def test_each_cell_keeps_the_promise_and_is_on_the_page(title: str) -> None:
     """`python -m tests.chain` writes the page."""
     verdicts = try_alone(parts()[title])

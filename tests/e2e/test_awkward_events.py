@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import pytest
 import redis.asyncio
 from azure.eventhub import EventData, EventDataBatch
 from azure.eventhub.aio import EventHubProducerClient
@@ -88,6 +89,7 @@ async def kept_so_far(endpoints: Endpoints) -> list[Mapping[str, Any]]:
         return [json.loads(text) for text in await client.lrange("kept", 0, -1)]
 
 
+@pytest.mark.long
 async def test_each_arrives_unchanged_or_is_poisoned_whole(tmp_path: Path) -> None:
     settings = Settings(
         scenario=Scenario.STEADY,

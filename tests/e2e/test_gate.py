@@ -23,6 +23,7 @@ circuit, so that at least five keys have both failing events left. The retry pau
 """
 
 
+@pytest.mark.long
 def test_gate_starts_no_event_while_open(tmp_path: Path) -> None:
     report = run(tmp_path, SEED).report
     assert report["circuit"]["opened"] == 1

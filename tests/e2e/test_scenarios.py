@@ -30,6 +30,7 @@ def running(hosts: Hosts) -> Iterator[str]:
 class TestTheApp:
     """Runs of the app as deployed."""
 
+    @pytest.mark.long
     def test_seed_poisons_every_hundredth_message_after_four_attempts(
         self, tmp_path: Path, running: str
     ) -> None:

@@ -273,6 +273,7 @@ async def send_until(enough: asyncio.Event, site: Site) -> None:
             await asyncio.sleep(0.1)
 
 
+@pytest.mark.long
 async def test_operator_stops_and_starts_the_app(site: Site, stack: dict[str, Any]) -> None:
     """The stack's management carries both out, and the page on another instance sees both."""
     assert site.values["FUNCTION_APP_URL"] == stack["management_url"]

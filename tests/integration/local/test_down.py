@@ -22,6 +22,7 @@ from tests.support.local.stack import SERVICES, recorded, starting, status, up
 from tests.support.processes import children_of, run_local, running_stack, wait_for, wait_until_gone
 
 
+@pytest.mark.long
 def test_down_keeps_the_data_until_it_is_wiped(state_directory: Path) -> None:
     """The next `up` continues with events, Redis, queues, keys, addresses and the app's state."""
     first = up(state_directory)

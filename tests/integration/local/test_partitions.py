@@ -54,6 +54,7 @@ def _send(stack: dict[str, Any], hub: str, count: int) -> None:
         producer.send_batch([EventData("x") for _ in range(count)], partition_id="0")
 
 
+@pytest.mark.long
 def test_status_shows_owners_leases_checkpoints_and_lag(
     stack: dict[str, Any], hub: str, hosts: Hosts, tmp_path: Path
 ) -> None:

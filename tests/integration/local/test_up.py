@@ -121,6 +121,7 @@ def test_keys_are_not_printed(stack: dict[str, Any]) -> None:
     assert stack["console_token"] in printed
 
 
+@pytest.mark.long
 def test_two_stacks_live_side_by_side(stack: dict[str, Any], tmp_path: Path) -> None:
     """The second stack is in the default directory, with its own settings and no console."""
     state_directory = tmp_path / ".local"
