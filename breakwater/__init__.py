@@ -4,6 +4,7 @@
 |---|---|
 | `blueprint` | the functions that receive events, for an app that exists |
 | `Event` | the argument of a handler |
+| `Routes` | a handler for each type of event |
 | `PoisonEventError` | raised by a handler: the event can never succeed |
 | `DependencyUnavailableError` | raised by a handler: a dependency is down |
 | `dependency` | the block around the calls that need a dependency |
@@ -27,12 +28,14 @@ if TYPE_CHECKING:
     from processing.dependencies import dependency
     from processing.errors import DependencyUnavailableError, PoisonEventError
     from processing.event import Event
+    from processing.handlers.routes import Routes
 
 __all__ = [
     "Application",
     "DependencyUnavailableError",
     "Event",
     "PoisonEventError",
+    "Routes",
     "blueprint",
     "dependency",
 ]
@@ -44,6 +47,7 @@ _HOMES = {
     "DependencyUnavailableError": "processing.errors",
     "Event": "processing.event",
     "PoisonEventError": "processing.errors",
+    "Routes": "processing.handlers.routes",
     "blueprint": "breakwater.functions",
     "dependency": "processing.dependencies",
 }

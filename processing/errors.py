@@ -8,7 +8,8 @@ ProcessingError
 ├── UndecodableEventError       the event's body is not what the handler decodes; poison at once
 │   ├── EventTextError          the body is not UTF-8 (a UnicodeDecodeError)
 │   ├── EventJSONError          the body is not JSON (a json.JSONDecodeError)
-│   └── EventModelError         the body does not fit the type of the handler's first parameter
+│   ├── EventModelError         the body does not fit the type of the handler's first parameter
+│   └── EventRouteError         no route takes the event's type, and there is no default
 ├── FaultyHandlerError          the handler returned a result that nobody awaits
 ├── OverdueEventError           a call of the event outlasted its invocation; it is not started
 ├── StorageUnavailableError     Redis, the poison queue or a blob container did not answer
@@ -131,6 +132,13 @@ class EventModelError(UndecodableEventError):
     """An error for a body that does not fit the type of the handler's first parameter.
 
     The text names the type and the wrong fields, but contains no value of the body.
+    """
+
+
+class EventRouteError(UndecodableEventError):
+    """An error for an event whose type has no route, while the routes have no default.
+
+    The text names the type, cut to `LONGEST_NAME` characters, and the known routes.
     """
 
 

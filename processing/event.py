@@ -17,7 +17,7 @@ from processing.identity import Identity, Source
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _CONTAINERS = frozenset({dict, list})
 _MILLISECOND = timedelta(milliseconds=1)
-_ATTRIBUTES = frozenset(
+ATTRIBUTES = frozenset(
     {
         "x-opt-sequence-number",
         "x-opt-offset",
@@ -237,9 +237,9 @@ _new = object.__new__
 
 def _others(system: Mapping[str, Any]) -> FrozenDict:
     """Return the system properties that are not attributes of `Event`."""
-    if system.keys() <= _ATTRIBUTES:
+    if system.keys() <= ATTRIBUTES:
         return EMPTY
-    return frozen({name: value for name, value in system.items() if name not in _ATTRIBUTES})
+    return frozen({name: value for name, value in system.items() if name not in ATTRIBUTES})
 
 
 def _are_flat(objects: Iterable[dict[str, Any] | None]) -> bool:

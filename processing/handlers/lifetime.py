@@ -163,6 +163,8 @@ class _Attempt:
         except BaseException as error:
             self._starting = False
             failure = self._failure(error)
+            if self._thread is None:  # the start of routes runs the plain starts itself
+                self._thread = getattr(self._handler, "unfinished_start", None)
             if self._thread is None or self._thread.done():
                 await self._close()
                 self._fail(failure)
@@ -230,8 +232,8 @@ class _Attempt:
                 if inspect.iscoroutinefunction(start):
                     await start()
                 else:
-                    self._thread = _in_thread(start)
-                    await _awaited(await asyncio.shield(self._thread))
+                    self._thread = in_thread(start)
+                    await awaited(await asyncio.shield(self._thread))
         except TimeoutError as error:
             if not limit.expired():
                 raise
@@ -259,7 +261,7 @@ class _Attempt:
         limit = asyncio.timeout(self._close_seconds or None)
         try:
             async with limit:
-                await _call(close)
+                await call_method(close)
         except BaseException as error:
             what = f"raised {type_name(error)}: {describe(error)}"
             if limit.expired():
@@ -276,19 +278,21 @@ def _hidden_task(work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
     return task
 
 
-async def _call(method: Callable[[], object]) -> None:
+async def call_method(method: Callable[[], object]) -> None:
     """Call an async method, or a plain one in a thread."""
     if inspect.iscoroutinefunction(method):
         await method()
     else:
-        await _awaited(await _in_thread(method))
+        await awaited(await in_thread(method))
 
 
-def _in_thread(method: Callable[[], object]) -> asyncio.Future[object]:
+def in_thread(method: Callable[[], object]) -> asyncio.Future[object]:
+    """Call a plain method in a thread."""
     # No task, which the end of the event loop would cancel.
     return asyncio.get_running_loop().run_in_executor(None, copy_context().run, method)
 
 
-async def _awaited(result: object) -> None:
+async def awaited(result: object) -> None:
+    """Await what a plain method returned, if it can be awaited."""
     if inspect.isawaitable(result):
         await result

@@ -8,6 +8,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
+from functools import partial
 from typing import Any, cast
 
 from processing.errors import DependencyUnavailableError, HandlerLoadError
@@ -17,6 +18,7 @@ from processing.handlers.functions import is_async
 from processing.handlers.lifetime import CLOSE_SECONDS, Lifetime
 from processing.handlers.raised import NotStartedError, absorb_own_cancellation, as_failure
 from processing.handlers.results import Results, close_lost
+from processing.handlers.route_table import RouteTable
 from processing.handlers.time_limit import TimeLimit
 from processing.watchdog.recording import NoRecorder, Recorder, call_fields
 
@@ -30,8 +32,8 @@ class LoadedHandler:
 
     Args:
         name: the handler's name in logs and poison messages.
-        handler: an async or a plain function of one event, or a callable object. Plain handlers run
-            in threads. None: `lifetime` builds the handler.
+        handler: an async or a plain function of one event, a callable object, or a table of such
+            handlers. Plain handlers run in threads. None: `lifetime` builds the handler.
         threads: most plain calls at the same time.
         timeout_seconds: time limit of one call; 0: no limit. An async call over the limit is
             cancelled, at most a tenth of the limit late, and fails with `TimeoutError`. An
@@ -52,7 +54,7 @@ class LoadedHandler:
     def __init__(
         self,
         name: str,
-        handler: Handler | None,
+        handler: Handler | RouteTable | None,
         *,
         lifetime: Lifetime | None = None,
         threads: int = 32,
@@ -64,7 +66,6 @@ class LoadedHandler:
         self._on_late = late
         self.recorder: Recorder = NoRecorder()
         self._in_threads: dict[asyncio.Future[object], Event] = {}
-        self._handler: Any = handler
         self._lifetime = lifetime
         self._timeout = timeout_seconds
         self._threads = threads
@@ -88,12 +89,14 @@ class LoadedHandler:
         # Processors keep `handle`, and each start binds another handler.
         return self._bound(event)
 
-    def _bind(self, handler: Handler) -> Callable[[Event], Awaitable[None]]:
-        self._handler = handler
+    def _bind(self, handler: Handler | RouteTable) -> Callable[[Event], Awaitable[None]]:
+        if isinstance(handler, RouteTable):
+            return handler.bind(self._bind)
         if is_async(handler):
             return self._bounded(cast("Callable[[Event], Awaitable[object]]", handler))
-        self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="handler")
-        return self._in_thread
+        if self._pool is None:
+            self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="handler")
+        return partial(self._in_thread, handler)
 
     async def _not_started(self, _event: Event) -> None:
         raise NotStartedError(f"handler {self.name} is not started, or it is closed")
@@ -192,10 +195,10 @@ class LoadedHandler:
 
         return call
 
-    async def _in_thread(self, event: Event) -> None:
+    async def _in_thread(self, handler: Handler, event: Event) -> None:
         loop = asyncio.get_running_loop()
         began = loop.time()
-        thread = self._submit(event)
+        thread = self._submit(handler, event)
         call = asyncio.wrap_future(thread)
         self._unlimited += 1
         self._in_threads[call] = event
@@ -215,19 +218,19 @@ class LoadedHandler:
         if result is not None:
             await self._bounded(lambda _event: self.results.settle(result))(event)
 
-    def _submit(self, event: Event) -> concurrent.futures.Future[object]:
+    def _submit(self, handler: Handler, event: Event) -> concurrent.futures.Future[object]:
         assert self._pool is not None  # noqa: S101 - a plain handler has threads
         try:
             # The thread runs in the lane's context, in which `dependency()` finds its scope.
-            return self._pool.submit(copy_context().run, self._call, event)
+            return self._pool.submit(copy_context().run, self._call, handler, event)
         except RuntimeError as error:  # the threads are shut down, or the system has no more
             raise DependencyUnavailableError(f"no thread can run the handler: {error}") from error
 
-    def _call(self, event: Event) -> object:
+    def _call(self, handler: Handler, event: Event) -> object:
         """Call the handler in a thread; no error of it may end more than the event."""
         slot = self.recorder.begin("call", *call_fields(event))
         try:
-            return self._handler(event)
+            return handler(event)
         except BaseException as error:
             failure = as_failure(error)
             if failure is error:

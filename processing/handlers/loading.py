@@ -1,21 +1,21 @@
-"""Loading of handlers: from `module:attribute`, or from a function, a class or an object."""
+"""Loading of handlers: from `module:attribute`, a function, a class, an object or routes."""
 
 from __future__ import annotations
 
 import importlib
 import inspect
-import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from processing.errors import HandlerLoadError, HandlerStartError
-from processing.handlers.bodies import body_parser, with_parsed_body
+from processing.errors import HandlerLoadError
+from processing.handlers.bodies import with_parsed_body
+from processing.handlers.checking import check_handler, has_state, instance_of
 from processing.handlers.lifetime import START_SECONDS, Lifetime
 from processing.handlers.loaded import Handler, LoadedHandler
 from processing.handlers.own_frames import note_handler
-from processing.handlers.parameters import parameters_of
 from processing.handlers.raised import describe, type_name
-from processing.handlers.shape import ACCEPTED, LIFETIME, fault_of
+from processing.handlers.route_table import RouteTable, check_routes, routes_have_state
+from processing.handlers.routes import Routes
 from processing.handlers.start_text import start_text
 
 __all__ = ["Handler", "LoadedHandler", "find_handler", "load_handler"]
@@ -34,10 +34,11 @@ def load_handler(
 
     A function or an object is called with each event, a class is instantiated at the start by its
     `from_settings(settings)`, or without arguments. An object with state has an async or plain
-    `start` and `aclose`, both without arguments. See `parameters_of` for the arguments of a call.
+    `start` and `aclose`, both without arguments. `Routes` hold several of these. See
+    `parameters_of` for the arguments of a call.
 
     Args:
-        handler: `module:attribute`, or a function, a class or a callable object.
+        handler: `module:attribute`, or a function, a class, a callable object or `Routes`.
         settings: the app settings, for `from_settings`.
         threads: see `LoadedHandler`.
         timeout_seconds: see `LoadedHandler`; 0: the start has no limit, either.
@@ -55,10 +56,12 @@ def load_handler(
         found = handler
         _check(found, f"handler {named}")
     lifetime = None
-    if inspect.isclass(found) or _has_state(found):
+    if _needs_lifetime(found):
 
         def build() -> Any:
-            return _instance(named, found, settings) if inspect.isclass(found) else found
+            if isinstance(found, Routes):
+                return RouteTable(found, name, settings)
+            return instance_of(named, found, settings) if inspect.isclass(found) else found
 
         # Without a time limit for calls, as under a debugger, the start has none, either.
         seconds = max(START_SECONDS, timeout_seconds) if timeout_seconds else 0
@@ -67,7 +70,7 @@ def load_handler(
         )
     return LoadedHandler(
         name,
-        None if lifetime is not None else with_parsed_body(found),
+        None if lifetime is not None else _without_state(found, name, settings),
         lifetime=lifetime,
         threads=threads,
         timeout_seconds=timeout_seconds,
@@ -83,23 +86,17 @@ def _name_of(handler: Any) -> str:
     return f"{module}:{kind.__qualname__}"
 
 
-def _has_state(found: Any) -> bool:
-    return not inspect.isfunction(found) and any(hasattr(found, each) for each in LIFETIME)
+def _needs_lifetime(found: Any) -> bool:
+    return routes_have_state(found) if isinstance(found, Routes) else has_state(found)
 
 
-def _instance(named: str, found: type, settings: Mapping[str, str]) -> Any:
-    factory = getattr(found, "from_settings", None)
-    built_by = f"{found.__qualname__}.from_settings(settings)" if factory else found.__qualname__
-    try:
-        built = factory(settings) if factory else found()
-    except (Exception, SystemExit) as error:
-        raise HandlerStartError(
-            f"{named}: {built_by} raised {start_text(error, settings)}"
-        ) from error
-    if inspect.iscoroutine(built):
-        built.close()
-    _check(built, f"{named}: what {built_by} returned")
-    return built
+def _without_state(found: Any, name: str, settings: Mapping[str, str]) -> Any:
+    """Return what is called for each event: a table of routes, or a function of one event."""
+    if not isinstance(found, Routes):
+        return with_parsed_body(found)
+    table = RouteTable(found, name, settings)
+    table.build()
+    return table
 
 
 def find_handler(spec: str) -> Any:
@@ -135,15 +132,7 @@ def find_handler(spec: str) -> Any:
 
 
 def _check(found: Any, named: str) -> None:
-    """Refuse a handler whose call would fail or do nothing.
-
-    A type that pydantic cannot parse is refused as well. pydantic is not imported for that: the
-    module of a model has imported it, and other types are seen when the handler is built.
-    """
-    if fault := fault_of(found):
-        raise HandlerLoadError(f"{named} {fault}; it takes {ACCEPTED}")
-    is_class = inspect.isclass(found)
-    call = inspect.getattr_static(found, "__call__", None) if is_class else found
-    body = parameters_of(call, receiver=is_class).body
-    if body is not None and "pydantic" in sys.modules:
-        body_parser(body)
+    if isinstance(found, Routes):
+        check_routes(found, named)
+    else:
+        check_handler(found, named)
