@@ -10,12 +10,17 @@ from typing import Any
 from processing.errors import HandlerLoadError, HandlerStartError
 from processing.handlers.bodies import body_parser
 from processing.handlers.parameters import parameters_of
-from processing.handlers.shape import ACCEPTED, LIFETIME, fault_of
+from processing.handlers.shape import ACCEPTED, ALONE, LIFETIME, fault_of
 from processing.handlers.start_text import start_text
 
 
-def check_handler(found: Any, named: str) -> None:
+def check_handler(found: Any, named: str, *, lists: bool = True) -> None:
     """Refuse a handler whose call would fail or do nothing.
+
+    Args:
+        found: the handler.
+        named: the handler's name, with which each error begins.
+        lists: whether the handler may take a list of events.
 
     A type that pydantic cannot parse is refused as well. pydantic is not imported for that: the
     module of a model has imported it, and other types are seen when the handler is built.
@@ -27,7 +32,10 @@ def check_handler(found: Any, named: str) -> None:
         raise HandlerLoadError(f"{named} {fault}; it takes {ACCEPTED}")
     is_class = inspect.isclass(found)
     call = inspect.getattr_static(found, "__call__", None) if is_class else found
-    body = parameters_of(call, receiver=is_class).body
+    parameters = parameters_of(call, receiver=is_class)
+    if parameters.many and not lists:
+        raise HandlerLoadError(f"{named} takes a list of events; a route takes {ALONE}")
+    body = parameters.body
     if body is not None and "pydantic" in sys.modules:
         body_parser(body)
 
@@ -39,7 +47,7 @@ def has_state(found: Any) -> bool:
     return not inspect.isfunction(found) and any(hasattr(found, each) for each in LIFETIME)
 
 
-def instance_of(named: str, found: type, settings: Mapping[str, str]) -> Any:
+def instance_of(named: str, found: type, settings: Mapping[str, str], *, lists: bool = True) -> Any:
     """Return a new instance of a handler's class.
 
     Raises:
@@ -56,5 +64,5 @@ def instance_of(named: str, found: type, settings: Mapping[str, str]) -> Any:
         ) from error
     if inspect.iscoroutine(built):
         built.close()
-    check_handler(built, f"{named}: what {built_by} returned")
+    check_handler(built, f"{named}: what {built_by} returned", lists=lists)
     return built

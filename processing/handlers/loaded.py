@@ -16,6 +16,7 @@ from processing.event import Event
 from processing.handlers.bodies import with_parsed_body
 from processing.handlers.functions import is_async
 from processing.handlers.lifetime import CLOSE_SECONDS, Lifetime
+from processing.handlers.parameters import parameters_of
 from processing.handlers.raised import NotStartedError, absorb_own_cancellation, as_failure
 from processing.handlers.results import Results, close_lost
 from processing.handlers.route_table import RouteTable
@@ -24,7 +25,9 @@ from processing.watchdog.recording import NoRecorder, Recorder, call_fields
 
 logger = logging.getLogger(__name__)
 
-type Handler = Callable[[Event], object]
+type Handler = Callable[..., object]
+type Item = Event | tuple[Event, ...]
+"""What one call is about: an event, or the events of a list."""
 
 
 class LoadedHandler:
@@ -32,8 +35,9 @@ class LoadedHandler:
 
     Args:
         name: the handler's name in logs and poison messages.
-        handler: an async or a plain function of one event, a callable object, or a table of such
-            handlers. Plain handlers run in threads. None: `lifetime` builds the handler.
+        handler: an async or a plain function of one event or of a list of events, a callable
+            object, or a table of handlers of one event. Plain handlers run in threads. None:
+            `lifetime` builds the handler.
         threads: most plain calls at the same time.
         timeout_seconds: time limit of one call; 0: no limit. An async call over the limit is
             cancelled, at most a tenth of the limit late, and fails with `TimeoutError`. An
@@ -47,6 +51,7 @@ class LoadedHandler:
         faulty: called at each call whose result shows that its work was not done.
 
     Attributes:
+        takes_lists: whether a call takes a list of events; known when the handler has started.
         results: what the handler returned; see `Results.settle`.
         recorder: records each call in a thread, because such a call can hold the interpreter.
     """
@@ -65,7 +70,7 @@ class LoadedHandler:
         self.name = name
         self._on_late = late
         self.recorder: Recorder = NoRecorder()
-        self._in_threads: dict[asyncio.Future[object], Event] = {}
+        self._in_threads: dict[asyncio.Future[object], Item] = {}
         self._lifetime = lifetime
         self._timeout = timeout_seconds
         self._threads = threads
@@ -75,8 +80,10 @@ class LoadedHandler:
         self._unlimited = 0  # calls that run without a time limit
         overdue = (lambda: False) if limit is None else limit.is_overdue
         self.results = Results(name, overdue=overdue, faulty=faulty)
+        self.takes_lists = False
         self.handle: Callable[[Event], Awaitable[None]]
         self._bound: Callable[[Event], Awaitable[None]] = self._not_started
+        self._bound_list: Callable[[tuple[Event, ...]], Awaitable[None]] = self._not_started
         if lifetime is not None:
             lifetime.loop_ends = self._threads_end
             lifetime.broken = self._note_broken
@@ -89,16 +96,29 @@ class LoadedHandler:
         # Processors keep `handle`, and each start binds another handler.
         return self._bound(event)
 
+    def handle_list(self, events: tuple[Event, ...]) -> Awaitable[None]:
+        """Handle a list of events with one call; only for a handler that takes lists."""
+        return self._bound_list(events)
+
     def _bind(self, handler: Handler | RouteTable) -> Callable[[Event], Awaitable[None]]:
         if isinstance(handler, RouteTable):
             return handler.bind(self._bind)
-        if is_async(handler):
-            return self._bounded(cast("Callable[[Event], Awaitable[object]]", handler))
+        if not parameters_of(handler).many:
+            return self._calls(handler, asynchronous=is_async(handler))
+        # Each list is the handler's own: it may change the list.
+        listing = partial(_call_with_list, handler)
+        self._bound_list = call = self._calls(listing, asynchronous=is_async(handler))
+        self.takes_lists = True
+        return lambda event: call((event,))
+
+    def _calls(self, handler: Handler, *, asynchronous: bool) -> Callable[[Any], Awaitable[None]]:
+        if asynchronous:
+            return self._bounded(cast("Callable[[Item], Awaitable[object]]", handler))
         if self._pool is None:
             self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="handler")
         return partial(self._in_thread, handler)
 
-    async def _not_started(self, _event: Event) -> None:
+    async def _not_started(self, _item: Item) -> None:
         raise NotStartedError(f"handler {self.name} is not started, or it is closed")
 
     async def start(self) -> None:
@@ -195,17 +215,17 @@ class LoadedHandler:
 
         return call
 
-    async def _in_thread(self, handler: Handler, event: Event) -> None:
+    async def _in_thread(self, handler: Handler, item: Item) -> None:
         loop = asyncio.get_running_loop()
         began = loop.time()
-        thread = self._submit(handler, event)
+        thread = self._submit(handler, item)
         call = asyncio.wrap_future(thread)
         self._unlimited += 1
-        self._in_threads[call] = event
+        self._in_threads[call] = item
         try:
             while self._timeout and not (await asyncio.wait({call}, timeout=self._timeout))[0]:
                 outcome = "still runs in a thread; its key and its batch wait until it ends"
-                self._log_late(event, loop.time() - began, outcome)
+                self._log_late(item, loop.time() - began, outcome)
             result = await call
         except asyncio.CancelledError:
             thread.add_done_callback(close_lost)
@@ -216,21 +236,21 @@ class LoadedHandler:
             self._unlimited -= 1
             del self._in_threads[call]
         if result is not None:
-            await self._bounded(lambda _event: self.results.settle(result))(event)
+            await self._bounded(lambda _item: self.results.settle(result))(item)
 
-    def _submit(self, handler: Handler, event: Event) -> concurrent.futures.Future[object]:
+    def _submit(self, handler: Handler, item: Item) -> concurrent.futures.Future[object]:
         assert self._pool is not None  # noqa: S101 - a plain handler has threads
         try:
             # The thread runs in the lane's context, in which `dependency()` finds its scope.
-            return self._pool.submit(copy_context().run, self._call, handler, event)
+            return self._pool.submit(copy_context().run, self._call, handler, item)
         except RuntimeError as error:  # the threads are shut down, or the system has no more
             raise DependencyUnavailableError(f"no thread can run the handler: {error}") from error
 
-    def _call(self, handler: Handler, event: Event) -> object:
+    def _call(self, handler: Handler, item: Item) -> object:
         """Call the handler in a thread; no error of it may end more than the event."""
-        slot = self.recorder.begin("call", *call_fields(event))
+        slot = self.recorder.begin("call", *call_fields(_events_of(item)[0]))
         try:
-            return handler(event)
+            return handler(item)
         except BaseException as error:
             failure = as_failure(error)
             if failure is error:
@@ -244,22 +264,25 @@ class LoadedHandler:
         """The events whose calls run now, as far as the handler has a time limit."""
         limited = [] if self._limit is None else self._limit.items
         items = [*self._in_threads.values(), *limited]
-        return [item for item in items if isinstance(item, Event)]
+        return [event for item in items for event in _events_of(item)]
 
     def event_of(self, task: asyncio.Task[Any]) -> Event | None:
-        """Return the event of a task's call of an async handler; any thread may ask."""
+        """Return the first event of a task's call of an async handler; any thread may ask."""
         item = None if self._limit is None else self._limit.item_of(task)
-        return item if isinstance(item, Event) else None
+        return next(iter(_events_of(item)), None)
 
-    def _late(self, event: Event, seconds: float, ended: bool) -> None:
+    def _late(self, item: Item, seconds: float, ended: bool) -> None:
         if ended:
             outcome = "was cancelled and ended without an error; the event counts as handled"
         else:
             outcome = "was cancelled but still runs; its key and its batch wait until it ends"
-        self._log_late(event, seconds, outcome)
+        self._log_late(item, seconds, outcome)
 
-    def _log_late(self, event: Event, seconds: float, outcome: str) -> None:
-        place = f"{event.partition}/{event.sequence_number}"
+    def _log_late(self, item: Item, seconds: float, outcome: str) -> None:
+        first, *others = _events_of(item)
+        place = f"{first.partition}/{first.sequence_number}"
+        if others:
+            place += f" and {len(others)} more in one list"
         logger.error(
             "Handler %s, event %s: after %.3g s the call %s", self.name, place, seconds, outcome
         )
@@ -275,5 +298,16 @@ class LoadedHandler:
         if self._lifetime is None:
             return
         await self._threads_end()
-        self._bound = self._not_started
+        self._bound = self._bound_list = self._not_started
         await self._lifetime.aclose()
+
+
+def _call_with_list(handler: Handler, events: tuple[Event, ...]) -> object:
+    return handler([*events])
+
+
+def _events_of(item: object) -> tuple[Event, ...]:
+    """Return the events of a running call; a wait for a result has none."""
+    if isinstance(item, Event):
+        return (item,)
+    return item if isinstance(item, tuple) else ()

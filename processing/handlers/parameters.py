@@ -6,9 +6,10 @@ import dataclasses
 import functools
 import importlib.util
 import inspect
+import re
 import sys
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import FunctionType, MethodType, SimpleNamespace, UnionType
 from typing import Any, ForwardRef, TypeAliasType, TypeVar, Union, get_args, get_origin
@@ -18,6 +19,8 @@ from processing.handlers.functions import function_of, wrapped_functions
 
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 _EMPTY = inspect.Parameter.empty
+_LISTS = (list, Sequence)
+_LIST_TEXT = re.compile(r"(?:\w+\.)*(?:list|List|Sequence)\[[\"']?([\w.]+)[\"']?\]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,11 +30,13 @@ class Parameters:
     Attributes:
         body: the type that the event's body is parsed as; None: the first argument is the event.
         with_event: whether the event is a second argument.
+        many: whether the argument is a list of events.
         fault: why the handler cannot be called, as the end of "the handler …"; "" if it can.
     """
 
     body: Any = None
     with_event: bool = False
+    many: bool = False
     fault: str = ""
 
     @property
@@ -41,6 +46,7 @@ class Parameters:
 
 
 _EVENT_ALONE = Parameters()
+_EVENTS = Parameters(many=True)
 
 
 def parameters_of(found: Any, *, receiver: bool = False) -> Parameters:
@@ -83,13 +89,18 @@ def _of(positional: list[inspect.Parameter], function: FunctionType | None) -> P
         annotation = _resolved(first.annotation, function)
         variable = _open_variable(annotation, function)
         is_event, is_body = _is_event(annotation), _is_body(annotation)
+        is_list = _is_list_of_events(annotation)
     except Exception as error:  # the value of an alias is evaluated late
+        if _looks_like_list(first.annotation):
+            return _EVENTS
         return _EVENT_ALONE if _looks_like_event(first.annotation) else _unresolved(first, error)
     if variable is not None:
         return Parameters(
             fault=f"takes a first parameter {first.name} of type {_shown(annotation)}, which "
             f"depends on the type variable {variable}; name the event or the type of its body"
         )
+    if is_list:
+        return _EVENTS
     if is_event:
         return _EVENT_ALONE
     if not is_body:
@@ -164,6 +175,12 @@ def _looks_like_event(annotation: Any) -> bool:
     return isinstance(annotation, str) and annotation.rpartition(".")[2] == Event.__name__
 
 
+def _looks_like_list(annotation: Any) -> bool:
+    """Return whether a text names a list of events; see `_looks_like_event`."""
+    found = _LIST_TEXT.fullmatch(annotation) if isinstance(annotation, str) else None
+    return found is not None and _looks_like_event(found[1])
+
+
 def _open_variable(annotation: Any, function: FunctionType | None) -> TypeVar | None:
     """Return a type variable of the annotation that may mean another type than the event.
 
@@ -224,6 +241,24 @@ def _is_event_type(found: Any) -> bool:
     if getattr(found, "_is_protocol", False):
         return True
     return not typing.is_typeddict(found) and issubclass(Event, found)
+
+
+def _is_list_of_events(annotation: Any) -> bool:
+    """Return whether a type is `list[Event]`, or the sequence of such a list.
+
+    `list[Any]` says nothing about events, and a list of models is one body.
+    """
+    for each in _alternatives(annotation):
+        if get_origin(each) not in _LISTS:
+            continue
+        members = [*_alternatives(get_args(each)[0])]
+        if any(one is Event or _looks_like_reference(one) for one in members):
+            return True
+    return False
+
+
+def _looks_like_reference(found: Any) -> bool:
+    return isinstance(found, ForwardRef) and _looks_like_event(found.__forward_arg__)
 
 
 def _is_body(annotation: Any, seen: tuple[TypeAliasType, ...] = ()) -> bool:

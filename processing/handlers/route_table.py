@@ -37,7 +37,7 @@ def check_routes(routes: Routes, named: str) -> None:
     except HandlerLoadError as error:
         raise HandlerLoadError(f"{named} {error}") from None
     for where, handler in _members(routes):
-        check_handler(handler, f"{named}: {where}")
+        check_handler(handler, f"{named}: {where}", lists=False)
         note_handler(getattr(handler, "__module__", None) or type(handler).__module__)
 
 
@@ -75,7 +75,9 @@ class RouteTable:
             if id(handler) not in self._built:
                 named = f"handler {self._name}, {where}"
                 is_class = inspect.isclass(handler)
-                built = instance_of(named, handler, self._settings) if is_class else handler
+                built = handler
+                if is_class:
+                    built = instance_of(named, handler, self._settings, lists=False)
                 self._built[id(handler)] = built
 
     def bind(self, bind: Callable[[Any], Call]) -> Call:

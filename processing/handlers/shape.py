@@ -11,12 +11,13 @@ from typing import Any
 from processing.handlers.functions import wrapped_functions
 from processing.handlers.parameters import Parameters, parameters_of
 
-ACCEPTED = (
+ALONE = (
     "a function of one event, async or plain, or a class whose instances can be called with one "
     "event, built by its from_settings(settings) or without arguments; the first parameter may be "
     "a pydantic model, a dataclass or a TypedDict that the body is parsed as, and the second one "
     "the event: handle(order: Order, event: Event)"
 )
+ACCEPTED = f"{ALONE}; a handler of lists takes one parameter of the type list[Event]"
 LIFETIME = ("start", "aclose")
 
 
@@ -104,6 +105,8 @@ def _fault_of_arguments(found: Any, *, receiver: bool = False) -> str | None:
 
 
 def _called_with(parameters: Parameters) -> str:
+    if parameters.many:
+        return "one list of events"
     if parameters.body is None:
         return "one event"
     return "the parsed body and the event" if parameters.with_event else "the parsed body"
