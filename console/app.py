@@ -5,43 +5,31 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.routing import Route
 
-from breaker import CircuitBreaker, DependencyCircuits, SystemClock
+from breaker import CircuitBreaker, DependencyCircuits
 from console.access.auth import Auth
 from console.access.login import Login
 from console.access.revoked_sessions import RevokedSessions
 from console.access.session import Sessions
 from console.background import start
 from console.backplane.coordination import Coordination, MemoryCoordination
-from console.backplane.stream import Backplane, MemoryBackplane
-from console.circuit.actions import ActionsApi
-from console.circuit.alert_delivery import deliver_remaining_alerts
+from console.backplane.stream import Backplane
 from console.circuit.approvals import ApprovalsApi
-from console.circuit.circuits import Circuits
-from console.circuit.site import SiteApi
-from console.live.circuit_feed import feed_circuit
-from console.live.dependency_feed import feed_dependencies
-from console.live.fanout import Fanout
-from console.live.incident_log import IncidentLog
-from console.live.presence import Presence
-from console.live.websocket import Live
-from console.poison.api import PoisonApi
-from console.poison.catalogue import Catalogue
-from console.poison.lazy_operations import LazyOperations
-from console.poison.redrive import RedriveApi
-from console.reader.election import Election
-from console.reader.site import SiteTask
-from console.reader.tasks import ReaderTasks
-from console.reader.vitals import NoVitals, VitalsSource
-from console.rewind.api import RewindApi
-from console.rewind.lost import LostRewinds
+from console.circuit.circuits import AllCircuits
+from console.live.websocket import OpenSockets
+from console.pipelines.console import PipelineConsole
+from console.pipelines.parts import PipelineParts
+from console.pipelines.routing import PipelineRouting
+from console.pipelines.rows import PipelineRows
+from console.reader.vitals import VitalsSource
 from console.settings import ConsoleSettings
 from console.web.headers import SecurityHeaders
 from console.web.pages import page_routes
@@ -60,97 +48,99 @@ def create_app(
     vitals: VitalsSource | None = None,
     watch: SiteWatch | None = None,
     app_settings: Mapping[str, str] | None = None,
+) -> Starlette:
+    """Build the console of an app that declares no pipelines; see `create_console`.
+
+    Args:
+        breaker: the circuit.
+        settings: the console's settings.
+        dependencies: see `PipelineParts`.
+        coordination: see `PipelineParts`.
+        queue_coordination: see `PipelineParts`.
+        backplane: see `PipelineParts`.
+        vitals: see `PipelineParts`.
+        watch: see `PipelineParts`.
+        app_settings: see `PipelineParts`.
+    """
+    parts = PipelineParts(
+        breaker=breaker,
+        dependencies=dependencies,
+        coordination=coordination or MemoryCoordination(),
+        queue_coordination=queue_coordination,
+        backplane=backplane,
+        vitals=vitals,
+        watch=watch,
+        app_settings=app_settings or {},
+    )
+    return create_console([parts], settings)
+
+
+def create_console(
+    parts: Sequence[PipelineParts],
+    settings: ConsoleSettings,
+    *,
+    coordination: Coordination | None = None,
     close: Callable[[], Awaitable[None]] | None = None,
 ) -> Starlette:
     """Build the app; its lifespan starts and closes the circuits and the background tasks.
 
     Args:
-        breaker: the circuit.
+        parts: the parts of each pipeline.
         settings: the console's settings.
-        dependencies: the circuits of the app's dependencies; default: none.
-        coordination: shared by all instances; default: in memory, for a single instance.
-        queue_coordination: shared by all consoles that show this poison queue, also by consoles of
-            other apps; default: `coordination`.
-        backplane: shared by all instances; default: in memory, for a single instance.
-        vitals: source of the function app's vitals; default: none.
-        watch: collects what is seen of the function app; default: the circuit's record alone.
-        app_settings: the function app's settings, which name its hub, storage and handler.
-        close: called at the end; closes the clients of coordination, backplane and vitals.
+        coordination: what all pipelines share: logins, open pages, the one rewind at a time; None:
+            that of the first pipeline.
+        close: called at the end; closes the clients of coordination, backplanes and vitals.
     """
-    circuits = Circuits(breaker, dependencies)
-    coordination = coordination or MemoryCoordination()
-    backplane = backplane or MemoryBackplane(coordination)
-    fanout = Fanout(backplane, instance=instance_name())
-    presence = Presence(coordination)
-    watch = watch or SiteWatch(breaker, None, None)
-    sessions, revoked = Sessions(settings.token), RevokedSessions(coordination)
-    log = IncidentLog(backplane)
-    operations = LazyOperations(app_settings or {})
-    catalogue = Catalogue(operations.poison)
-    redrive = RedriveApi(
-        *(operations, coordination, backplane, log),
-        catalogue=catalogue,
-        queue=queue_coordination,
+    shared = coordination or parts[0].coordination or MemoryCoordination()
+    sessions, revoked = Sessions(settings.token), RevokedSessions(shared)
+    instance, sockets = instance_name(), OpenSockets(settings.sockets_max)
+    pipelines: list[PipelineConsole] = []
+
+    def last_rewind() -> dict[str, Any] | None:
+        """Return the rewind that has stopped the app and has not ended."""
+        for each in pipelines:
+            last = each.fanout.snapshot.rewind
+            if last is not None and not last["done"] and last["stopped_at"] is not None:
+                return last
+        return None
+
+    pipelines += (
+        PipelineConsole(
+            each,
+            settings,
+            instance=instance,
+            revoked=revoked,
+            sockets=sockets,
+            shared=shared,
+            last_rewind=last_rewind,
+        )
+        for each in parts
     )
-    rewind = RewindApi(
-        *(operations, breaker, watch),
-        coordination=coordination,
-        backplane=backplane,
-        log=log,
-        last=lambda: fanout.snapshot.rewind,
-    )
-    tasks = ReaderTasks(
-        coordination,
-        fanout,
-        vitals or NoVitals(),
-        operations,
-        settings,
-        catalogue=catalogue,
-        breaker=breaker,
-        dependencies=lambda: circuits.dependencies,
-    )
-    election = Election(
-        coordination,
-        backplane,
-        (
-            *(tasks.vitals, tasks.partitions, tasks.tail, tasks.lost_redrives),
-            SiteTask(coordination, watch).run,
-            LostRewinds(coordination, fanout, breaker, watch).run,
-        ),
-    )
+    declared = [each for each in pipelines if each.declared]
+    rows = PipelineRows(declared)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         async with AsyncExitStack() as opened:
             if close is not None:
                 opened.push_async_callback(close)
-            await opened.enter_async_context(breaker)  # closes before its client
-            if dependencies is not None:
-                await opened.enter_async_context(dependencies)
+            opened.push_async_callback(_close, pipelines)  # before their client
             await revoked.load()
-            running = start(
-                revoked=revoked.follow,
-                delivery=lambda: deliver_remaining_alerts(
-                    circuits, SystemClock(), settings.delivery_seconds, settings.repeat_seconds
-                ),
-                fanout=fanout.run,
-                beat=fanout.beat,
-                circuit=lambda: feed_circuit(breaker, fanout),
-                dependencies=lambda: feed_dependencies(lambda: circuits.dependencies, fanout),
-                presence=presence.announce,
-                election=election.run,
-            )
+            async with asyncio.TaskGroup() as group:  # without Redis each needs some seconds
+                for each in pipelines:
+                    group.create_task(each.start())
+            running = start(revoked=revoked.follow)
+            if declared:
+                running += start(pipelines=rows.feed)
             try:
                 yield
             finally:
-                await asyncio.gather(redrive.aclose(), rewind.aclose())
                 for task in running:
                     task.cancel()
-                await asyncio.gather(catalogue.aclose(), *running, return_exceptions=True)
-                await operations.aclose()
+                await asyncio.gather(*running, return_exceptions=True)
 
     async def healthz(_: Request) -> ApiResponse:
-        degraded = breaker.circuit.degraded
+        degraded = any(each.breaker.circuit.degraded for each in pipelines)
         return ApiResponse(
             {"status": "degraded" if degraded else "ok"}, status_code=503 if degraded else 200
         )
@@ -158,14 +148,12 @@ def create_app(
     return Starlette(
         routes=[
             Route("/healthz", healthz, methods=["GET"]),
-            *Login(settings, sessions, revoked, coordination, breaker.name).routes(),
-            *ActionsApi(circuits, log).routes(),
-            *ApprovalsApi(circuits, settings).routes(),
-            *SiteApi(breaker, watch, log).routes(),
-            *PoisonApi(operations, catalogue).routes(),
-            *redrive.routes(),
-            *rewind.routes(),
-            *Live(fanout, presence, revoked, sockets_max=settings.sockets_max).routes(),
+            *Login(
+                *(settings, sessions, revoked, shared, pipelines[0].breaker.name),
+                pipelines=[(each.name, each.breaker.name) for each in declared],
+            ).routes(),
+            *ApprovalsApi(AllCircuits([each.circuits for each in pipelines]), settings).routes(),
+            *PipelineRouting(pipelines, rows).routes(),
             *page_routes(),
         ],
         middleware=[
@@ -175,6 +163,10 @@ def create_app(
         exception_handlers=ERRORS,
         lifespan=lifespan,
     )
+
+
+async def _close(pipelines: Sequence[PipelineConsole]) -> None:
+    await asyncio.gather(*(each.aclose() for each in pipelines))
 
 
 def instance_name() -> str:

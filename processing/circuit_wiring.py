@@ -46,6 +46,7 @@ class CircuitWiring:
         settings: the app settings.
         opened: closes the parts; the caller closes the stack.
         breaking: the circuit's settings, instead of those in `settings`.
+        redis: a Redis client that another wiring of the process closes; None: an own one.
     """
 
     def __init__(
@@ -54,7 +55,9 @@ class CircuitWiring:
         opened: AsyncExitStack,
         *,
         breaking: BreakerSettings | None = None,
+        redis: Client | None = None,
     ) -> None:
+        self._shared_redis = redis
         self._settings = settings
         self._opened = opened
         self._breaking = breaking
@@ -85,6 +88,8 @@ class CircuitWiring:
     @cached_property
     def redis(self) -> Client:
         """The Redis client that all parts share; it connects at the first command."""
+        if self._shared_redis is not None:
+            return self._shared_redis
         client = connect(self.redis_url, self.breaking)
         self._opened.push_async_callback(client.aclose)
         return client

@@ -32,7 +32,7 @@ from console.web.websocket_close import FOREIGN, UNKNOWN, refuse
 PUBLIC_PATHS = frozenset({"/healthz", "/login"})
 PUBLIC_PREFIX = "/static/login."
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
-LINK_NAMES = ("circuit", "generation")
+LINK_NAMES = ("pipeline", "circuit", "generation")
 LINK_CHARS = 64
 
 

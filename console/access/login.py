@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import ipaddress
 import logging
+from collections.abc import Sequence
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -40,6 +41,7 @@ class Login:
         revoked: revokes sessions on logout.
         coordination: counts login attempts over all instances; in an outage each instance counts.
         circuit: the circuit's name, for the page.
+        pipelines: name and circuit of each declared pipeline, for the page.
     """
 
     def __init__(
@@ -49,6 +51,8 @@ class Login:
         revoked: RevokedSessions,
         coordination: Coordination,
         circuit: str,
+        *,
+        pipelines: Sequence[tuple[str, str]] = (),
     ) -> None:
         self._token = TokenDigest(settings.token)
         self._proxies = settings.proxies
@@ -56,7 +60,11 @@ class Login:
         self._revoked = revoked
         self._shared = coordination
         self._own = MemoryCoordination()
-        self._circuit = circuit
+        self._page: dict[str, object] = {"circuit": circuit}
+        if pipelines:
+            self._page["pipelines"] = [
+                {"name": name, "circuit": its_circuit} for name, its_circuit in pipelines
+            ]
 
     def routes(self) -> list[Route]:
         """Return the routes."""
@@ -115,11 +123,12 @@ class Login:
         return response
 
     async def show(self, request: Request) -> ApiResponse:
-        """Return the operator, the CSRF token for actions, and the circuit's name."""
+        """Return the operator, the CSRF token for actions, and the circuit's name.
+
+        With declared pipelines the answer lists them, each with its circuit's name.
+        """
         caller = caller_of(request.scope)
-        return ApiResponse(
-            {"operator": caller.operator, "csrf": caller.csrf, "circuit": self._circuit}
-        )
+        return ApiResponse({"operator": caller.operator, "csrf": caller.csrf} | self._page)
 
     async def _end(self, request: Request, *, wait: bool = True) -> None:
         caller = caller_of(request.scope)

@@ -64,6 +64,11 @@ class ActionsApi:
             "isolate": ("POST", self.isolate),
         }
 
+    @property
+    def names(self) -> Mapping[str, object]:
+        """The last parts of the paths; "" is the circuit itself."""
+        return self._actions
+
     def routes(self) -> list[Route]:
         """Return the API's routes."""
         return [

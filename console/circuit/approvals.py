@@ -11,7 +11,7 @@ from starlette.routing import Route
 
 from breaker import CallbackRefusedError, Step, StepKind, WaitsFor
 from breaker.chain import run_name
-from console.circuit.circuits import Circuits
+from console.circuit.circuits import AllCircuits
 from console.settings import ConsoleSettings
 from console.web.requests import check_callback_host, generation_in, read_object, text_in, time_in
 from console.web.responses import ApiResponse
@@ -27,11 +27,11 @@ class ApprovalsApi:
     """Handlers over the circuits.
 
     Args:
-        circuits: the circuits, watched.
+        circuits: the circuits of all pipelines, watched.
         settings: names the allowed callback hosts.
     """
 
-    def __init__(self, circuits: Circuits, settings: ConsoleSettings) -> None:
+    def __init__(self, circuits: AllCircuits, settings: ConsoleSettings) -> None:
         self._circuits = circuits
         self._settings = settings
 

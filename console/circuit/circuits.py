@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from urllib.parse import quote, unquote
 
 from starlette.exceptions import HTTPException
@@ -81,10 +81,39 @@ class Circuits:
                 raise
             return found
 
+    def has(self, name: str) -> bool:
+        """Return whether a full name is that of the app's circuit, or of one of a dependency."""
+        return split_name(name)[0] == self.app.name
+
     def _dependency(self, name: str) -> str:
         """Return the dependency's name in a circuit's full name; empty if there is none."""
         app, dependency = split_name(name)
         return dependency if app == self.app.name else ""
+
+
+class AllCircuits:
+    """The circuits of several pipelines by name; no two pipelines have one circuit.
+
+    Args:
+        pipelines: the circuits of each pipeline.
+    """
+
+    def __init__(self, pipelines: Sequence[Circuits]) -> None:
+        self._pipelines = pipelines
+
+    def named(self, name: str) -> CircuitBreaker:
+        """See `Circuits.named`."""
+        return self._of(name).named(name)
+
+    async def of_opening(self, name: str) -> CircuitBreaker:
+        """See `Circuits.of_opening`."""
+        return await self._of(name).of_opening(name)
+
+    def _of(self, name: str) -> Circuits:
+        for each in self._pipelines:
+            if each.has(name):
+                return each
+        raise _unknown(name)
 
 
 def name_and_action(scope: Scope, actions: Mapping[str, object]) -> tuple[str, str]:
@@ -93,12 +122,13 @@ def name_and_action(scope: Scope, actions: Mapping[str, object]) -> tuple[str, s
     The `/` of a name arrives as `%2F`, and as `/` from a proxy that decodes paths.
 
     Args:
-        scope: the request's scope; its path begins with `PATH`.
+        scope: the request's scope; its path has `PATH` at the beginning, or after the
+            pipeline's prefix.
         actions: the known actions.
     """
     raw = scope.get("raw_path") or quote(scope["path"]).encode()
     path = raw.partition(b"?")[0].decode("latin-1")
-    parts = path.removeprefix(PATH).split("/")
+    parts = path.partition(PATH)[2].split("/")  # a pipeline's path has its own prefix
     action = parts.pop() if len(parts) > 1 and parts[-1] in actions else ""
     return SEPARATOR.join(unquote(part) for part in parts), action
 

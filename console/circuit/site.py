@@ -24,6 +24,11 @@ from processing.site.watch import SiteWatch
 
 logger = logging.getLogger(__name__)
 
+STOPS_ALL = (
+    "a stop would stop all pipelines of the app; isolate this pipeline's circuit instead, or run "
+    "`breakwater stop`"
+)
+
 
 class SiteApi:
     """Handlers over the function app.
@@ -63,10 +68,13 @@ class SiteApi:
     async def _act(self, kind: StepKind, request: Request) -> ApiResponse:
         """Return {accepted, detail, recorded, released, holds}, or 502 with the reason.
 
-        503: FUNCTION_APP_URL is not set.
+        409: a stop from a pipeline whose circuit does not stop the app; 503: FUNCTION_APP_URL is
+        not set.
         """
         document = await read_object(request)
         by = operator_of(request, document)
+        if kind is StepKind.STOP and not self._breaker.settings.stops_app:
+            raise HTTPException(409, STOPS_ALL)
         reason = text_in(document, "reason") if document.get("reason") else ""
         if self._watch.site is None:
             raise HTTPException(503, NOT_SET)
@@ -107,6 +115,7 @@ def app_document(seen: Seen) -> dict[str, Any]:
         "time": round(seen.now * 1000),
         "lines": [asdict(line) for line in statement(seen)],
         "configured": site is not None,
+        "stops_app": seen.stops_app,
         "state": site.state if site is not None and known else "",
         "seen_at": site.read_at if site is not None and known else None,
         "start_refusal": refusal_of_start(seen),

@@ -112,6 +112,7 @@ def circuit_document(circuit: Circuit, settings: BreakerSettings) -> dict[str, A
     """Return a circuit as the page receives it, with the settings that decide on its state."""
     return asdict(circuit) | {
         "mode": settings.mode,
+        "stops_app": settings.stops_app,
         "recovery": settings.recovery,
         "failure_ratio": settings.failure_ratio,
         "minimum_throughput": settings.minimum_throughput,

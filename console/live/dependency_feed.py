@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
+from typing import Protocol
 
 from breaker import CircuitBreaker
 from console.live import circuit_feed
@@ -39,7 +40,7 @@ async def feed_dependencies(
         }
         if texts or gone:
             fanout.show_dependencies(texts, list(readings))
-        await _next_change(readings.values())
+        await next_change(readings.values())
 
 
 def _text(name: str, reading: Reading) -> str:
@@ -47,7 +48,15 @@ def _text(name: str, reading: Reading) -> str:
     return f'{{"data":{document},"history":{reading.history}}}'
 
 
-async def _next_change(readings: Iterable[Reading]) -> None:
+class Waits(Protocol):
+    """A view of a circuit that can wait for the circuit's next change."""
+
+    async def wait(self) -> None:
+        """Wait for the next change, for `circuit_feed.SECONDS` at most."""
+        ...
+
+
+async def next_change(readings: Iterable[Waits]) -> None:
     """Wait for a change of any circuit, for `circuit_feed.SECONDS` at most."""
     waits = [asyncio.create_task(each.wait()) for each in readings]
     if not waits:

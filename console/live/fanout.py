@@ -44,6 +44,7 @@ class Fanout:
         history: the circuit's history as JSON.
         circuit_version: rises when the circuit changes.
         dependencies_version: rises when a dependency's circuit changes.
+        pipelines_version: rises when the list of pipelines changes.
         beats: number of heartbeats.
         pages: number of connected browsers.
         wake: set when there is something new to send, and then replaced by an unset event.
@@ -55,6 +56,7 @@ class Fanout:
         self._most = most
         self._snapshot_text: tuple[tuple[int, ...], str] | None = None
         self._dependencies: dict[str, tuple[int, str]] = {}  # name: version, JSON
+        self._pipelines = "[]"
         self.ring = Ring(most)
         self.snapshot = Snapshot()
         self.epoch = 0
@@ -62,6 +64,7 @@ class Fanout:
         self.history = "[]"
         self.circuit_version = 0
         self.dependencies_version = 0
+        self.pipelines_version = 0
         self.beats = 0
         self.pages = 0
         self.wake = asyncio.Event()
@@ -112,6 +115,17 @@ class Fanout:
         names = json.dumps(list(self._dependencies))
         return f'{{"type":"dependencies","names":{names},"items":[{",".join(items)}]}}'
 
+    def show_pipelines(self, pipelines: str) -> None:
+        """Show the list of the app's pipelines, as JSON, to all browsers."""
+        self._pipelines = pipelines
+        self.pipelines_version += 1
+        self._notify()
+
+    @property
+    def pipelines_text(self) -> str:
+        """Encoded message with the list of pipelines."""
+        return f'{{"type":"pipelines","items":{self._pipelines}}}'
+
     @property
     def circuit_text(self) -> str:
         """Encoded message with the circuit."""
@@ -125,7 +139,8 @@ class Fanout:
     @property
     def snapshot_text(self) -> str:
         """Encoded snapshot, cached while the state is the same."""
-        state = (self.epoch, self.ring.end, self.circuit_version, self.dependencies_version)
+        versions = (self.circuit_version, self.dependencies_version, self.pipelines_version)
+        state = (self.epoch, self.ring.end, *versions)
         if self._snapshot_text is None or self._snapshot_text[0] != state:
             text = self.snapshot.encoded(
                 cursor=self.ring.cursor,
@@ -133,6 +148,7 @@ class Fanout:
                 circuit=self.circuit,
                 history=self.history,
                 dependencies=f"[{','.join(text for _, text in self._dependencies.values())}]",
+                pipelines=self._pipelines,
             )
             self._snapshot_text = (state, text)
         return self._snapshot_text[1]

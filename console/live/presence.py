@@ -32,10 +32,17 @@ class Viewer:
 
 
 class Presence:
-    """The open pages and tails of this instance, announced to the other instances."""
+    """The open pages and tails of this instance, announced to the other instances.
 
-    def __init__(self, coordination: Coordination) -> None:
+    Args:
+        coordination: holds the marks of one pipeline's pages and tails.
+        shared: holds the mark of a page of any pipeline; each page lists all pipelines. None:
+            `coordination`.
+    """
+
+    def __init__(self, coordination: Coordination, shared: Coordination | None = None) -> None:
         self._coordination = coordination
+        self._shared = shared if shared is not coordination else None
         self._pages = 0
         self._tails = 0
         self._changed = asyncio.Event()
@@ -64,6 +71,8 @@ class Presence:
             try:
                 if self._pages:
                     await self._coordination.mark(PAGE, MARK_SECONDS)
+                    if self._shared is not None:
+                        await self._shared.mark(PAGE, MARK_SECONDS)
                 if self._tails:
                     await self._coordination.mark(TAIL, MARK_SECONDS)
             except CoordinationError as error:

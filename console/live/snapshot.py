@@ -62,6 +62,11 @@ class Snapshot:
         return json.loads(self._vitals[-1]) if self._vitals else None
 
     @property
+    def partitions_text(self) -> str:
+        """Last table of the partitions, as JSON."""
+        return self._partitions
+
+    @property
     def redrive_text(self) -> str:
         """Last message about a redrive, as JSON."""
         return self._redrive
@@ -86,14 +91,15 @@ class Snapshot:
         circuit: str,
         history: str,
         dependencies: str = "[]",
+        pipelines: str = "[]",
     ) -> str:
-        """Return the encoded message to a browser; the circuits and the history are JSON."""
+        """Return the encoded message to a browser; circuits, history and pipelines are JSON."""
         counters: dict[str, Any] = json.loads(self._vitals[-1]) if self._vitals else {}
         names = json.dumps({"cursor": cursor, "instance": instance})[1:-1]
         counts = json.dumps({name: counters.get(name) for name in COUNTERS})
         return (
             f'{{"type":"snapshot",{names},"data":{{"circuit":{circuit},"history":{history},'
-            f'"dependencies":{dependencies},"partitions":{self._partitions},"vitals":[{",".join(self._vitals)}],'
+            f'"dependencies":{dependencies},"pipelines":{pipelines},"partitions":{self._partitions},"vitals":[{",".join(self._vitals)}],'
             f'"log":[{",".join(self._log)}],"redrive":{self._redrive},"rewind":{self._rewind},"app":{self._app},'
             f"{counts[1:-1]}}}}}"
         )

@@ -20,6 +20,26 @@ FIRST_SECONDS = 10.0
 SEND_SECONDS = 30.0
 
 
+class OpenSockets:
+    """The live connections of this instance, over all pipelines.
+
+    Args:
+        most: most connections at a time.
+
+    Attributes:
+        count: number of connections.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self.count = 0
+
+    @property
+    def full(self) -> bool:
+        """True while no further connection is accepted."""
+        return self.count >= self._most
+
+
 class Live:
     """WebSocket endpoint that serves browsers from this instance's fan-out.
 
@@ -27,16 +47,21 @@ class Live:
         fanout: the messages and the state.
         presence: counts the pages and the live tails that are open.
         revoked: sessions that were logged out before they expired.
-        sockets_max: most connections at a time.
+        sockets: the connections of this instance.
     """
 
     def __init__(
-        self, fanout: Fanout, presence: Presence, revoked: RevokedSessions, *, sockets_max: int
+        self,
+        fanout: Fanout,
+        presence: Presence,
+        revoked: RevokedSessions,
+        *,
+        sockets: OpenSockets,
     ) -> None:
         self._revoked = revoked
         self._fanout = fanout
         self._presence = presence
-        self._most = sockets_max
+        self._sockets = sockets
 
     def routes(self) -> list[WebSocketRoute]:
         """Return the route."""
@@ -44,9 +69,10 @@ class Live:
 
     async def serve(self, websocket: WebSocket) -> None:
         """Serve one connection until it closes."""
-        if self._fanout.pages >= self._most:
+        if self._sockets.full:
             await refuse(websocket, TOO_MANY, "this instance has too many connections")
             return
+        self._sockets.count += 1
         self._fanout.pages += 1
         try:
             await websocket.accept()
@@ -54,6 +80,7 @@ class Live:
         except WebSocketDisconnect:
             pass
         finally:
+            self._sockets.count -= 1
             self._fanout.pages -= 1
 
     async def _serve(self, websocket: WebSocket) -> None:
@@ -107,7 +134,7 @@ class Browser:
         self._caller = caller
         self._position: int | None = None
         self._epoch = self._circuit = -1
-        self._dependencies = 0
+        self._dependencies = self._pipelines = 0
         self._beat = fanout.beats
 
     async def send_updates(self, cursor: str | None) -> None:
@@ -137,6 +164,7 @@ class Browser:
             self._position, self._epoch = ring.end, fanout.epoch
             self._circuit = fanout.circuit_version
             self._dependencies = fanout.dependencies_version
+            self._pipelines = fanout.pipelines_version
             return fanout.snapshot_text
         if self._circuit != fanout.circuit_version:
             self._circuit = fanout.circuit_version
@@ -144,6 +172,9 @@ class Browser:
         if self._dependencies != fanout.dependencies_version:
             before, self._dependencies = self._dependencies, fanout.dependencies_version
             return fanout.dependencies_text(before)
+        if self._pipelines != fanout.pipelines_version:
+            self._pipelines = fanout.pipelines_version
+            return fanout.pipelines_text
         while position < ring.end:
             text, position = ring.frame(position)
             self._position = position

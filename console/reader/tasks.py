@@ -33,6 +33,8 @@ logger = logging.getLogger(__name__)
 
 SECONDS = 1.0
 PARTITIONS_SECONDS = 2.0
+LISTED_SECONDS = 8.0
+"""Time between two reads for the list of pipelines; numbers older than 15 s are not shown."""
 LOST_CHECKS = 5
 GAP_SECONDS = 10.0
 RETRY_SECONDS = 5.0
@@ -52,6 +54,7 @@ class ReaderTasks:
         catalogue: the messages of the poison queue.
         breaker: the circuit.
         dependencies: returns the circuits of the app's dependencies, by name.
+        shared: holds the mark of a page of any pipeline; None: `coordination`.
     """
 
     def __init__(
@@ -65,7 +68,9 @@ class ReaderTasks:
         catalogue: Catalogue,
         breaker: CircuitBreaker,
         dependencies: Callable[[], Mapping[str, CircuitBreaker]] = dict,
+        shared: Coordination | None = None,
     ) -> None:
+        self._shared = shared or coordination
         self._breaker = breaker
         self._dependencies = dependencies
         self._coordination = coordination
@@ -108,10 +113,16 @@ class ReaderTasks:
             await _publish_or_skip(publish, "vitals", times | row | window | self._counters)
 
     async def partitions(self, publish: Publish) -> None:
-        """Publish the partitions and the counters while a page is open."""
-        problem = ""
+        """Publish the partitions and the counters while a page is open.
+
+        The pages of other pipelines only list this one, so their numbers are read less often.
+        """
+        problem, read_at = "", -LISTED_SECONDS
         while True:
-            if await self._is_held(PAGE):
+            if await self._is_held(PAGE) or (
+                time.monotonic() - read_at >= LISTED_SECONDS and await self._is_listed()
+            ):
+                read_at = time.monotonic()
                 try:
                     table, before = await _finish_when_cancelled(self._read()), problem
                     problem = table["problem"] or ""
@@ -214,6 +225,13 @@ class ReaderTasks:
         except Exception as error:
             await report(f"{type(error).__name__}: {error}")
             await asyncio.sleep(RETRY_SECONDS)
+
+    async def _is_listed(self) -> bool:
+        """Return whether a page of another pipeline is open."""
+        try:
+            return self._shared is not self._coordination and bool(await self._shared.holder(PAGE))
+        except CoordinationError:
+            return False
 
     async def _is_held(self, name: str, *, unknown: bool = False) -> bool:
         try:

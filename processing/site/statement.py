@@ -111,6 +111,7 @@ class Seen:
         reports: the reports of the instances; None if they could not be read.
         now: the time, seconds since the epoch.
         how_to_start: the sentence that says how to start the app.
+        stops_app: whether an opening stops the app; else the pipeline only holds its events.
     """
 
     circuit: Circuit
@@ -119,6 +120,7 @@ class Seen:
     reports: Reports | None
     now: float
     how_to_start: str = PRESS_START
+    stops_app: bool = True
 
     @property
     def stop(self) -> Step | None:
@@ -247,7 +249,11 @@ def _stop(seen: Seen) -> Iterable[Line]:
     if stop is None:
         opened = seen.circuit.opened_at or seen.now
         is_open = seen.circuit.state is CircuitState.OPEN
-        if is_open and not seen.is_stopped and seen.now - opened >= ASKING_SECONDS:
+        if not seen.stops_app:
+            if seen.circuit.state in _HOLDING:
+                text = "The circuit holds this pipeline's events, and does not stop the app."
+                yield Line(Level.NOTE, Topic.STOP, text)
+        elif is_open and not seen.is_stopped and seen.now - opened >= ASKING_SECONDS:
             yield Line(Level.WARNING, Topic.STOP, "No stop of this opening is on record.")
         return
     at, by = when(stop.at, seen.now), _by(stop)
@@ -344,9 +350,10 @@ def _late_callback(seen: Seen, run: Waiting) -> Iterable[Line]:
     if run.waits_for is not WaitsFor.APPROVAL:
         return
     calls = f" ({run.attempts} calls failed)" if run.attempts > 1 else ""
-    text = f"{_capital(_run(run))} is not called back yet{calls}; then it starts the app."
+    then = "; then it starts the app" if seen.stops_app else ""
+    text = f"{_capital(_run(run))} is not called back yet{calls}{then}."
     late = seen.now - seen.changed_since >= ASKING_SECONDS
-    if late and seen.is_stopped:
+    if late and seen.is_stopped and seen.stops_app:
         yield Line(Level.WARNING, Topic.START, f"{text} {seen.how_to_start}")
     else:
         yield Line(Level.NOTE, Topic.START, text)
@@ -408,6 +415,13 @@ def _left_stopped(seen: Seen, chain: ChainStatus) -> Iterable[Line]:
             source = _capital(seen.site.source)
             text = f"{source} still says stopped {_duration(passed)} after the start."
             yield Line(Level.WARNING, Topic.START, f"{text} {seen.how_to_start}")
+        return
+    if not seen.stops_app:
+        text = (
+            "The app is stopped, so this pipeline handles nothing. Its circuit has not stopped the "
+            "app: look at the other pipelines before you start it."
+        )
+        yield Line(Level.WARNING, Topic.START, text)
         return
     if state is CircuitState.OPEN or chain.waiting:
         return

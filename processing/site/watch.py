@@ -67,6 +67,7 @@ class SiteWatch:
             reports=await self._read_reports(start.at if start and start.accepted else None),
             now=self._now(),
             how_to_start=self._how_to_start,
+            stops_app=self._breaker.settings.stops_app,
         )
 
     async def _chain(self) -> ChainStatus | None:

@@ -686,3 +686,30 @@ def test_buttons_say_why_they_would_be_refused(
     """An answer that is older than the last step refuses nothing."""
     seen = Seen(CLOSED, chain, site, NONE, at("03:22:05"))
     assert (refusal_of_start(seen), refusal_of_stop(seen)) == (start_refusal, stop_refusal)
+
+
+def pipeline_texts(circuit: Circuit, chain: ChainStatus, site: SiteView) -> list[str]:
+    """Return the lines about the stop and start of a circuit that does not stop the app."""
+    lines = statement(Seen(circuit, chain, site, NONE, at("03:22:05"), stops_app=False))
+    return [f"{line.level[0]} {line.text}" for line in lines if line.text != NOBODY_REPORTS[2:]]
+
+
+def test_no_stop_is_missed_where_the_circuit_stops_nothing() -> None:
+    """The pipeline holds, and the run that waits starts nothing."""
+    holds = "n The circuit holds this pipeline's events, and does not stop the app."
+    site = azure("Running", "03:22:00")
+    found = pipeline_texts(OPEN, ChainStatus(waiting=ASKED), site)
+    assert found == [RUNNING, holds, ASKED_LINE]
+    late = pipeline_texts(CLOSED, ChainStatus(waiting=ASKED), site)
+    assert late == [RUNNING, "n Workflow run 0859 is not called back yet."]
+
+
+@pytest.mark.parametrize("state", [OPEN, CLOSED])
+def test_app_that_another_pipeline_stopped_is_not_offered_for_a_start(state: Circuit) -> None:
+    """A start would undo the stop of the other pipeline's workflow run."""
+    found = pipeline_texts(state, ChainStatus(), azure("Stopped", "03:22:00"))
+    assert found[-1] == (
+        "w The app is stopped, so this pipeline handles nothing. Its circuit has not stopped the "
+        "app: look at the other pipelines before you start it."
+    )
+    assert not any("Press Start" in each or "No stop" in each for each in found)

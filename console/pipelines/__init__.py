@@ -1,0 +1,1 @@
+"""The pipelines of one app: a part of the console for each, and what all parts share."""
