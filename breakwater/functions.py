@@ -1,4 +1,4 @@
-"""The functions of an app: the event trigger, two timers, and two health routes.
+"""The functions of an app: an event trigger of each pipeline, two timers, and two health routes.
 
 Each function translates its binding and calls one object, the `Application`. The module has no
 `from __future__ import annotations`, because the worker reads the annotations of the functions.
@@ -16,6 +16,7 @@ from weakref import WeakValueDictionary
 import azure.functions as func
 
 from breaker.configuration.lookup import value_of
+from breaker.configuration.pipelines import Pipeline
 from processing.bootstrap import Application
 from processing.errors import SettingsError
 from processing.event import EventBatch
@@ -60,6 +61,9 @@ def blueprint(
     An app has one blueprint for a hub and consumer group. A second one would receive the events of
     half of the partitions, and the first one would never see them.
 
+    With declared pipelines (PIPELINES=orders,audit) there is one event function for each of them,
+    such as `{prefix}process_events_orders`. The other functions do the work of all pipelines.
+
     | function | trigger |
     |---|---|
     | `{prefix}process_events` | the hub EVENT_HUB_NAME in the namespace of EventHubConnection |
@@ -75,7 +79,8 @@ def blueprint(
         route: the beginning of the routes, below the host's route prefix `api`; "" for none.
 
     Raises:
-        SettingsError, breaker.SettingsError: a setting is missing, unknown or out of bounds.
+        SettingsError, breaker.SettingsError, PipelineError: a setting is missing, unknown or out of
+            bounds.
         HandlerLoadError: EVENT_HANDLER does not name a handler.
         HostJsonError: with the options of host.json the app would lose or repeat events.
         ValueError: the prefix or the route cannot be used; or another blueprint of this process
@@ -100,24 +105,28 @@ def blueprint(
         )
     application = Application(settings)
     application.check()
-    _check_bound(settings)
-    reads = _only_reader(settings)
+    for pipeline in application.pipelines:
+        _check_bound(pipeline)
+    reads = [_only_reader(pipeline) for pipeline in application.pipelines]
     functions = Blueprint(application)
-    _add_trigger(functions, prefix)
+    for pipeline in application.pipelines:
+        _add_trigger(functions, prefix, pipeline)
     _add_timers(functions, prefix)
     _add_routes(functions, prefix, f"{route}/" if route else "")
-    _readers[reads] = functions
+    for each in reads:
+        _readers[each] = functions
     return functions
 
 
-def _check_bound(settings: Mapping[str, str]) -> None:
+def _check_bound(pipeline: Pipeline) -> None:
     """Refuse settings that name another hub than the one that the host reads.
 
     Raises:
         SettingsError: the environment has another value.
     """
-    for name in BOUND:
-        bound, given = value_of(os.environ, name), value_of(settings, name)
+    for plain in BOUND:
+        name = pipeline.variable(plain)
+        bound, given = value_of(os.environ, name), value_of(pipeline.settings, plain)
         if bound and bound != given:
             raise SettingsError(
                 f"the setting {name} is {given!r}, but the app setting in the environment is "
@@ -125,14 +134,14 @@ def _check_bound(settings: Mapping[str, str]) -> None:
             )
 
 
-def _only_reader(settings: Mapping[str, str]) -> tuple[str, str]:
+def _only_reader(pipeline: Pipeline) -> tuple[str, str]:
     """Return the hub and the consumer group; no other blueprint of this process reads them.
 
     Raises:
         ValueError: a blueprint reads them already.
     """
     # Event Hubs ignores the case of these names.
-    hub, group = (value_of(settings, name).lower() for name in BOUND)
+    hub, group = (value_of(pipeline.settings, name).lower() for name in BOUND)
     if (hub, group) in _readers:
         gc.collect()  # the functions refer to their blueprint, so a dropped one stays until then
     if (hub, group) in _readers:
@@ -144,13 +153,19 @@ def _only_reader(settings: Mapping[str, str]) -> tuple[str, str]:
     return hub, group
 
 
-def _add_trigger(functions: Blueprint, prefix: str) -> None:
-    @functions.function_name(f"{prefix}process_events")
+def _add_trigger(functions: Blueprint, prefix: str, pipeline: Pipeline) -> None:
+    hub, group = map(pipeline.variable, BOUND)
+
+    @functions.function_name(
+        f"{prefix}process_events_{pipeline.name}"
+        if pipeline.declared
+        else f"{prefix}process_events"
+    )
     @functions.event_hub_message_trigger(
         arg_name="events",
-        event_hub_name="%EVENT_HUB_NAME%",
+        event_hub_name=f"%{hub}%",
         connection="EventHubConnection",
-        consumer_group="%EVENT_HUB_CONSUMER_GROUP%",
+        consumer_group=f"%{group}%",
         cardinality="many",
         # BINARY passes every body unchanged; the other data types drop empty bodies, or parse them.
         data_type="binary",
@@ -160,7 +175,7 @@ def _add_trigger(functions: Blueprint, prefix: str) -> None:
     @functions.retry(strategy="fixed_delay", max_retry_count="-1", delay_interval="00:00:05")
     async def process_events(events: List[func.EventHubEvent]) -> None:  # noqa: UP006 - the worker refuses list[...]
         """Handle a batch. An exception prevents the host from checkpointing the batch."""
-        await functions.application.process(EventBatch.from_binding(events))
+        await functions.application.process(EventBatch.from_binding(events, pipeline.name))
 
 
 def _add_timers(functions: Blueprint, prefix: str) -> None:
@@ -183,7 +198,7 @@ def _add_routes(functions: Blueprint, prefix: str, route: str) -> None:
     @functions.function_name(f"{prefix}health")
     @functions.route(route=f"{route}health", methods=["GET"], auth_level=func.AuthLevel.FUNCTION)
     async def health(req: func.HttpRequest) -> func.HttpResponse:
-        """Return the circuit's state, and each partition's state, watermark and lag; no secrets."""
+        """Return the state of circuits and partitions, watermarks and lag; no secrets."""
         report = await functions.application.health()
         return func.HttpResponse(
             json.dumps(report.to_json(), indent=2),

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from processing.errors import EventJSONError, EventTextError, MalformedBatchError
 from processing.formats.cut import LONGEST_KEY, short_key
 from processing.frozen import EMPTY, FrozenDict, frozen
-from processing.identity import Identity, Source
+from processing.identity import PIPELINE, Identity, Source
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _CONTAINERS = frozenset({dict, list})
@@ -158,12 +158,16 @@ class EventBatch:
     events: Sequence[Event]
 
     @classmethod
-    def from_binding(cls, bound: Iterable[BoundEvent]) -> EventBatch:
+    def from_binding(cls, bound: Iterable[BoundEvent], pipeline: str = PIPELINE) -> EventBatch:
         """Translate the events of an Event Hubs trigger (cardinality many, data type BINARY).
 
         The metadata belongs to the whole batch and is the same on each event. Only
         `PropertiesArray` and `SystemPropertiesArray` are read: `PartitionKeyArray` and
         `OffsetArray` skip nulls, so their indexes do not match the events.
+
+        Args:
+            bound: the events.
+            pipeline: the name of the app's pipeline that reads them.
 
         Raises:
             MalformedBatchError: the batch is empty, or its metadata does not match its events.
@@ -177,6 +181,7 @@ class EventBatch:
             namespace=_text(context, "FullyQualifiedNamespace"),
             hub=_text(context, "EventHubName"),
             consumer_group=_text(context, "ConsumerGroup"),
+            pipeline=pipeline,
         )
         source = Source(identity, _text(context, "PartitionId"))
         properties = _list(metadata, "PropertiesArray", len(received))

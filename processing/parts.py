@@ -1,4 +1,4 @@
-"""The composition root: builds the objects of one instance from its settings."""
+"""The composition root: builds the objects of one pipeline from its settings."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from collections.abc import Mapping
 from contextlib import AsyncExitStack
 
 from breaker import CircuitBreaker, DependencyCircuits
+from breaker.configuration.lookup import value_of
+from breaker.configuration.pipelines import NAME
 from processing.batch.processor import BatchProcessor
 from processing.batch.time_budget import TimeBudget
 from processing.circuit_wiring import instance_name
-from processing.crashes.careful import create_careful_gauge
+from processing.crashes.instance import Instance
 from processing.deferring.heartbeat import Heartbeat
 from processing.deferring.heartbeat_redis import RedisHeartbeat
-from processing.handlers.debugging import is_debugging
 from processing.handlers.loaded import LoadedHandler
 from processing.monitoring.batch_memory import batch_memory_warning, memory_bytes
 from processing.monitoring.health import Health, replicas_do_not_confirm
@@ -24,15 +25,13 @@ from processing.monitoring.stall_gauges import create_gauges
 from processing.monitoring.telemetry import Telemetry
 from processing.monitoring.vitals import Vitals, write_vitals
 from processing.monitoring.watching import Watching
-from processing.watchdog.recorder import app_name
-from processing.watchdog.watchdog import Watchdog
 from processing.wiring import Wiring
 
 logger = logging.getLogger(__name__)
 
 
 class Parts:
-    """The objects of one instance, and the stack that closes them."""
+    """The objects of one pipeline in one instance, and the stack that closes them."""
 
     def __init__(
         self,
@@ -57,8 +56,12 @@ class Parts:
         return self.processor.parts.handler
 
     @classmethod
-    async def build(cls, settings: Mapping[str, str]) -> Parts:
+    async def build(cls, settings: Mapping[str, str], instance: Instance | None = None) -> Parts:
         """Build all objects; after an error no connection stays open.
+
+        Args:
+            settings: the settings of one pipeline.
+            instance: what all pipelines of the instance share; None: there is one pipeline.
 
         Raises:
             SettingsError, breaker.SettingsError: a setting is missing, unknown or out of bounds.
@@ -68,20 +71,14 @@ class Parts:
             wiring = Wiring(settings, opened)
             _, processing, breaking = wiring.read()
             budget = TimeBudget.from_mapping(settings, processing)
-            vitals = Vitals()
-            telemetry = Telemetry(vitals=vitals)
+            if instance is None:
+                instance = Instance([settings])
+                opened.push_async_callback(instance.aclose)
+            vitals, name = Vitals(), value_of(settings, NAME)
+            telemetry = Telemetry(vitals=vitals, pipeline=name)
             handler = wiring.handler(telemetry.handler_late, telemetry.handler_faulty)
-            watchdog = Watchdog(
-                processing.watchdog_seconds,
-                handler=handler.name,
-                app=app_name(wiring.connections.identity),
-                find_event=handler.event_of,
-                blocked=telemetry.loop_blocked,
-            )
-            handler.recorder = watchdog.recorder
-            if not is_debugging(settings):  # a breakpoint stops the loop on purpose
-                watchdog.start()
-            opened.push_async_callback(watchdog.aclose)
+            instance.add(handler)
+            opened.callback(instance.remove, handler)
             publisher = wiring.publisher(wiring.credential)
             if publisher is None:
                 logger.warning(
@@ -102,9 +99,10 @@ class Parts:
                 instance_name(),
                 created=await wiring.hub_created(),
             )
-            create_gauges(watching)
+            create_gauges(watching, pipeline=name)
             warnings = []
-            if (warning := batch_memory_warning(settings, memory_bytes())) is not None:
+            warning = batch_memory_warning(settings, memory_bytes(), instance.pipelines)
+            if warning is not None:
                 warnings.append(warning)
                 logger.warning("%s", warning)
             migration, parking = wiring.migration(), await wiring.parking()
@@ -116,8 +114,7 @@ class Parts:
                     warnings.append(replicas_do_not_confirm(processing.parking_replicas))
                     logger.error("%s", warnings[-1])
 
-            crashes = wiring.crash_loops(breaker, handler)
-            create_careful_gauge(crashes.careful)
+            crashes = wiring.crash_loops(breaker, handler, instance.careful)
             beating = asyncio.create_task(crashes.beat(), name="processing-heartbeat")
             opened.push_async_callback(_cancel, beating)
             processor = BatchProcessor(
@@ -150,7 +147,10 @@ class Parts:
             opened.push_async_callback(_cancel, writing)
             running = asyncio.create_task(watching.run(), name="processing-watching")
             opened.push_async_callback(_cancel, running)
-            logger.info("Built the app with handler %s and circuit %s", handler.name, breaker.name)
+            logger.info(
+                "Built %s with handler %s and circuit %s",
+                *(f"pipeline {name}" if name else "the app", handler.name, breaker.name),
+            )
             return cls(
                 breaker=breaker,
                 dependencies=dependencies,
@@ -165,7 +165,7 @@ class Parts:
                     dependencies=lambda: dependencies.circuits,
                     crash_loop=lambda: crashes.problem,
                     warnings=warnings,
-                    notice=lambda: watchdog.notice,
+                    notice=lambda: instance.watchdog.notice,
                     instance=instance_name(),
                     redrives=wiring.redrive_runs().lines,
                 ),

@@ -20,6 +20,7 @@ from azure.storage.queue.aio import QueueClient
 from breaker import BreakerSettings, CircuitBreaker
 from processing.batch.hub_ends import HubEnds
 from processing.circuit_wiring import CircuitWiring, instance_name
+from processing.crashes.careful import CarefulMode
 from processing.crashes.loops import CrashLoops
 from processing.crashes.redis import RedisCrashStore
 from processing.deferring.admission import MOST_REPLAYS
@@ -300,14 +301,17 @@ class Wiring(CircuitWiring):
             expired=expired,
         )
 
-    def crash_loops(self, breaker: CircuitBreaker, handler: LoadedHandler) -> CrashLoops:
-        """Return the crash loops as this instance sees them."""
+    def crash_loops(
+        self, breaker: CircuitBreaker, handler: LoadedHandler, careful: CarefulMode | None = None
+    ) -> CrashLoops:
+        """Return the crash loops as this instance sees them; see there for `careful`."""
         return CrashLoops(
             RedisCrashStore(self.redis, self.connections.identity),
             careful_after=self.processing.careful_after,
             hold_seconds=self.processing.hold_seconds,
             circuit=lambda: breaker.circuit,
             in_flight=lambda: handler.in_flight,
+            careful=careful,
             instance=instance_name(),
         )
 

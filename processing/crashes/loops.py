@@ -43,6 +43,8 @@ class CrashLoops:
         hold_seconds: longest time for which a store that does not answer delays a call.
         circuit: returns the app's circuit.
         in_flight: returns the number of calls of the handler that run.
+        careful: the careful mode of the process, which all its pipelines share, instead of one with
+            `in_flight`.
         instance: the name of this instance in logs.
         process: the name of this process.
         end: ends the process after a `MemoryError`.
@@ -55,7 +57,8 @@ class CrashLoops:
         careful_after: int,
         hold_seconds: float,
         circuit: Callable[[], Circuit],
-        in_flight: Callable[[], int],
+        in_flight: Callable[[], int] = lambda: 0,
+        careful: CarefulMode | None = None,
         instance: str = "",
         process: ProcessName | None = None,
         end: Callable[[Event, BaseException], None] = end_process,
@@ -65,7 +68,7 @@ class CrashLoops:
         self._process = process or ProcessName.current()
         self._instance = instance or f"-:{os.getpid()}"
         self._end = end
-        self.careful = CarefulMode(in_flight)
+        self.careful = careful or CarefulMode(in_flight)
         self.switch = self.careful.switch
         self._invocations: dict[Source, Invocation] = {}
         self._calls = AloneCalls(

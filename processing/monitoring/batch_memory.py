@@ -22,14 +22,24 @@ def memory_bytes(limit: Path = CGROUP_LIMIT) -> int:
         return machine
 
 
-def batch_memory_warning(settings: Mapping[str, str], memory: int) -> str | None:
-    """Return a warning if the largest batch may need more than half of the memory in bytes."""
+def batch_memory_warning(
+    settings: Mapping[str, str], memory: int, pipelines: int = 1
+) -> str | None:
+    """Return a warning if the largest batches may need more than half of the memory.
+
+    Args:
+        settings: the app settings.
+        memory: the instance's memory in bytes.
+        pipelines: the number of pipelines, each of which receives batches.
+    """
     events = batch_size(settings)
-    if events * EVENT_BYTES <= memory / 2:
+    needed = events * pipelines
+    if needed * EVENT_BYTES <= memory / 2:
         return None
-    fits = max(1, memory // 2 // EVENT_BYTES)
+    fits = max(1, memory // 2 // EVENT_BYTES // pipelines)
+    subject = "a batch" if pipelines == 1 else f"one batch of each of {pipelines} pipelines, full"
     return (
-        f"maxEventBatchSize is {events}: a batch of such events of 1 MB needs {events} MB, more "
+        f"maxEventBatchSize is {events}: {subject} of such events of 1 MB needs {needed} MB, more "
         f"than half of this instance's memory ({memory // EVENT_BYTES} MB). If events are large, "
         f"set extensions.eventHubs.maxEventBatchSize in host.json to {fits} or less, or use larger "
         "instances"

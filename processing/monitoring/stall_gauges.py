@@ -14,6 +14,8 @@ deferred key, has not changed; 0: no event is unfinished. Its attributes are `pa
 
 The instance whose turn it is to survey the fleet reports all partitions. Every instance reports its
 own partitions that are not `ok`, so that the alarm fires without Redis, too.
+
+With declared pipelines, all of them have the attribute `pipeline`.
 """
 
 from __future__ import annotations
@@ -48,17 +50,36 @@ class Seen(Protocol):
         ...
 
 
-def create_gauges(seen: Seen, meter: metrics.Meter | None = None) -> None:
-    """Create the gauges; a meter offers no way to remove them, so they end with `seen`."""
+_SOURCES: weakref.WeakKeyDictionary[metrics.Meter, weakref.WeakKeyDictionary[Seen, str]] = (
+    weakref.WeakKeyDictionary()
+)
+"""The sources of each meter's gauges, with the names of their pipelines."""
+
+
+def create_gauges(seen: Seen, meter: metrics.Meter | None = None, pipeline: str = "") -> None:
+    """Create the gauges; a meter offers no way to remove them, so they end with `seen`.
+
+    Args:
+        seen: the source of the values.
+        meter: None: the process's global meter.
+        pipeline: the name of a declared pipeline, which becomes the attribute `pipeline`; "" for
+            the only one of an app.
+    """
     meter = meter or metrics.get_meter("processing")
-    source = weakref.ref(seen)
+    if meter in _SOURCES:
+        _SOURCES[meter][seen] = pipeline
+        return  # a meter takes each name once
+    sources = _SOURCES[meter] = weakref.WeakKeyDictionary({seen: pipeline})
 
     def gauge(
         name: str, unit: str, description: str, read: Callable[[Seen], Iterable[Observation]]
     ) -> None:
         def observe(_: CallbackOptions) -> Iterable[Observation]:
-            found = source()
-            return [] if found is None else read(found)
+            return [
+                Observation(each.value, {**(each.attributes or {}), **_of(name)})
+                for source, name in list(sources.items())
+                for each in read(source)
+            ]
 
         meter.create_observable_gauge(name, [observe], unit=unit, description=description)
 
@@ -67,6 +88,10 @@ def create_gauges(seen: Seen, meter: metrics.Meter | None = None) -> None:
     gauge("processing.deferred_events", "1", "events in parked lists", _events)
     gauge("processing.events_expired_pending", "1", "expired events", _expired)
     gauge("processing.replays_stopped", "1", "1 while the timer does not run", _replays)
+
+
+def _of(pipeline: str) -> dict[str, str]:
+    return {"pipeline": pipeline} if pipeline else {}
 
 
 def _ages(seen: Seen) -> list[Observation]:

@@ -12,6 +12,9 @@
 | processing.hold.duration | histogram, s | one wait of a lane at the gate |
 | processing.batch.duration | histogram, s | one invocation |
 
+With declared pipelines, all instruments but processing.loop.blocked, which is about the process,
+have the attribute `pipeline`.
+
 Outcomes of events in a batch: handled, poisoned, parked, skipped. A deferred event has a second one
 in its replay: replayed or poisoned.
 
@@ -35,9 +38,6 @@ from processing.identity import Source
 from processing.monitoring.vitals import Vitals
 
 type Handle = Callable[[Event], Awaitable[None]]
-
-_OK = {"outcome": "ok"}
-_ERROR = {"outcome": "error"}
 
 
 @dataclass(slots=True)
@@ -70,6 +70,7 @@ class Telemetry:
     Args:
         meter, tracer: None: the process's global meter and tracer.
         vitals: also counts each call and each batch.
+        pipeline: the name of a declared pipeline; "" for the only one of an app.
     """
 
     def __init__(
@@ -77,7 +78,11 @@ class Telemetry:
         meter: metrics.Meter | None = None,
         tracer: trace.Tracer | None = None,
         vitals: Vitals | None = None,
+        pipeline: str = "",
     ) -> None:
+        self._of_pipeline: dict[str, str] = {"pipeline": pipeline} if pipeline else {}
+        self._ok = {"outcome": "ok"} | self._of_pipeline
+        self._error = {"outcome": "error"} | self._of_pipeline
         self._vitals = vitals or Vitals()
         meter = meter or metrics.get_meter("processing")
         self._tracer = tracer or trace.get_tracer("processing")
@@ -106,6 +111,7 @@ class Telemetry:
             guard: makes the calls in careful mode.
         """
         record, clock, called = self._handler.record, time.perf_counter, self._vitals.record_call
+        ok, failed = self._ok, self._error
         switch = Switch() if guard is None else guard.switch
 
         async def call(event: Event) -> None:
@@ -113,13 +119,13 @@ class Telemetry:
                 await guard.run(call, event)
                 return
             started = clock()
-            outcome = _ERROR
+            outcome = failed
             try:
                 if "traceparent" in event.properties or "Diagnostic-Id" in event.properties:
                     await self._in_span(handle, event)
                 else:
                     await handle(event)
-                outcome = _OK
+                outcome = ok
             except BaseException as error:
                 if guard is not None:
                     guard.failed(event, error)
@@ -127,26 +133,26 @@ class Telemetry:
             finally:
                 seconds = clock() - started
                 record(seconds, outcome)
-                called(seconds, outcome is _ERROR)
+                called(seconds, outcome is failed)
             succeeded(seconds)
 
         return call
 
     def event_finished(self, event: Event) -> None:
         """Record the lag of an event that is handled, poisoned or parked, and committed."""
-        self._lag.record(max(0.0, time.time() - event.enqueued_ms / 1000))
+        self._lag.record(max(0.0, time.time() - event.enqueued_ms / 1000), self._of_pipeline)
 
     def events_expired(self, source: Source, count: int) -> None:
         """Count events that the hub has removed before they were handled."""
-        self._expired.add(count, {"partition": source.partition})
+        self._expired.add(count, {"partition": source.partition} | self._of_pipeline)
 
     def handler_late(self) -> None:
         """Count a call of the handler that exceeds its time limit."""
-        self._overdue.add(1)
+        self._overdue.add(1, self._of_pipeline)
 
     def handler_faulty(self) -> None:
         """Count a call of the handler whose result shows that its work was not done."""
-        self._faulty.add(1)
+        self._faulty.add(1, self._of_pipeline)
 
     def loop_blocked(self, seconds: float) -> None:
         """Record a standstill of the event loop."""
@@ -154,11 +160,11 @@ class Telemetry:
 
     def held(self, seconds: float) -> None:
         """Record a wait of a lane at the gate."""
-        self._hold.record(seconds)
+        self._hold.record(seconds, self._of_pipeline)
 
     def batch_ended(self, source: Source, seconds: float, outcomes: Mapping[str, int]) -> None:
         """Record an ended invocation, its duration and the number of its events by outcome."""
-        self._batch.record(seconds, {"partition": source.partition})
+        self._batch.record(seconds, {"partition": source.partition} | self._of_pipeline)
         self._count(source, outcomes)
 
     def replay_ended(self, source: Source, outcome: str) -> None:
@@ -169,7 +175,8 @@ class Telemetry:
         self._vitals.record_outcomes(outcomes)
         for outcome, count in outcomes.items():
             if count:
-                self._events.add(count, {"outcome": outcome, "partition": source.partition})
+                attributes = {"outcome": outcome, "partition": source.partition}
+                self._events.add(count, attributes | self._of_pipeline)
 
     async def _in_span(self, handle: Handle, event: Event) -> None:
         properties = event.properties

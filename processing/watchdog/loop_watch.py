@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from processing.event import Event
+from processing.identity import PIPELINE
 from processing.watchdog.recording import NoRecorder, Recorder
 
 logger = logging.getLogger(__name__)
@@ -148,7 +149,10 @@ class LoopWatch:
     def _text(self, block: Block, what: str) -> str:
         caller = f"handler {self._handler}"
         if block.event is not None:
-            caller += f", event {block.event.id},"
+            caller += f", event {block.event.id}"
+            if (pipeline := block.event.source.identity.pipeline) != PIPELINE:
+                caller += f" of pipeline {pipeline}"
+            caller += ","
         return (
             f"the event loop {what} ({caller} at {block.place}); nothing else runs in this process "
             "at that time: make the call asynchronous, or make the handler a plain function"

@@ -27,7 +27,7 @@ from processing.event import EventBatch
 try:
     from processing.parts import Parts
 except ImportError:  # version 0.1
-    from processing.bootstrap import Parts  # type: ignore[attr-defined]
+    from processing.bootstrap import Parts  # type: ignore[attr-defined, no-redef]
 
 FIRST_MS = 1_764_400_000_000
 QUEUE = "poison"

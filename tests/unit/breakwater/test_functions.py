@@ -14,7 +14,8 @@ import pytest
 
 import breakwater
 from breaker import SettingsError as BreakerSettingsError
-from processing.errors import SettingsError
+from breaker.configuration.errors import ConfigurationError
+from processing.errors import HandlerLoadError, SettingsError
 from scripts.load_app import SETTINGS
 
 ROOT = Path(__file__).parents[3]
@@ -86,6 +87,70 @@ def test_blueprints_of_two_consumer_groups_are_accepted() -> None:
     groups = ("one", "two")
     both = [breakwater.blueprint(SETTINGS | {"EVENT_HUB_CONSUMER_GROUP": each}) for each in groups]
     assert len(both) == 2
+
+
+TWO = SETTINGS | {"PIPELINES": "orders,audit", "PIPELINE_AUDIT_EVENT_HUB_NAME": "audit-events"}
+
+
+def test_each_pipeline_has_an_event_function_that_the_host_binds() -> None:
+    """The timers and the routes exist once."""
+    app = func.FunctionApp()
+    app.register_functions(breakwater.blueprint(TWO))
+    triggers = {
+        str(each.get_function_name()): trigger.get_dict_repr()
+        for each in app.get_functions()
+        if (trigger := each.get_trigger())
+    }
+    events = [f"breakwater_process_events_{name}" for name in ("orders", "audit")]
+    assert list(triggers) == [*events, *(f"breakwater_{name}" for name in NAMES[1:])]
+    bound = [(triggers[name]["eventHubName"], triggers[name]["consumerGroup"]) for name in events]
+    group = "%EVENT_HUB_CONSUMER_GROUP%"
+    assert bound == [
+        ("%EVENT_HUB_NAME%", group),
+        ("%PIPELINE_AUDIT_EVENT_HUB_NAME%", group),
+    ]
+
+
+def test_only_declared_pipeline_has_its_name_in_its_function() -> None:
+    assert names(breakwater.blueprint(SETTINGS | {"PIPELINES": "orders"}))[0] == (
+        "breakwater_process_events_orders"
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("PIPELINE_AUDIT_EVENT_HANDLER", "json:load_it", "pipeline audit: .*json has no load_it"),
+        ("PIPELINE_AUDIT_PROCESSING_MAX_LANES", "0", "pipeline audit: .*MAX_LANES"),
+        ("PIPELINE_AUDIT_BREAKER_WINDOW_SECONDS", "abc", "pipeline audit: .*WINDOW_SECONDS"),
+        (
+            "PIPELINE_AUDIT_PROCESSING_WATCHDOG_SECONDS",
+            "60",
+            "WATCHDOG_SECONDS is 120 for orders, 60 for audit.*one value",
+        ),
+        ("PIPELINES", "orders,Audit", "names 'Audit'"),
+    ],
+)
+def test_wrong_setting_of_a_pipeline_is_refused_with_its_name(
+    name: str, value: str, message: str
+) -> None:
+    with pytest.raises((ConfigurationError, HandlerLoadError), match=message):
+        breakwater.blueprint(TWO | {name: value})
+
+
+def test_second_reader_of_a_pipelines_hub_is_refused() -> None:
+    app = func.FunctionApp()
+    app.register_functions(breakwater.blueprint(TWO))
+    second = SETTINGS | {"EVENT_HUB_NAME": "Audit-Events"}
+    with pytest.raises(ValueError, match=r"hub 'audit-events' and the consumer group .* Register"):
+        breakwater.blueprint(second, prefix="second_", route="second")
+
+
+def test_pipelines_hub_other_than_the_hosts_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PIPELINE_AUDIT_EVENT_HUB_NAME", "other")
+    message = r"PIPELINE_AUDIT_EVENT_HUB_NAME is 'audit-events'.* is 'other'"
+    with pytest.raises(SettingsError, match=message):
+        breakwater.blueprint(TWO)
 
 
 @pytest.mark.parametrize(

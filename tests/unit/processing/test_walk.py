@@ -95,7 +95,8 @@ async def follow(app: Blueprint, stores: Rig, poison_ordering: str) -> tuple[Wal
         parking=stores.parking,
         settings=ProcessingSettings(**(FAST | {"poison_ordering": poison_ordering})),
     )
-    app.application._parts = Parts(
+    (only,) = app.application._running.values()
+    only._parts = Parts(
         breaker=stores.breaker,
         dependencies=cast("Any", None),
         processor=processor,

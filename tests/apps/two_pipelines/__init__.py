@@ -1,0 +1,1 @@
+"""A function app with two pipelines, which its app settings declare."""
