@@ -158,6 +158,7 @@ class BreakerSettings(Settings):
             fresh_us=_us(max(FRESH_SECONDS, 2 * self.poll_seconds)),
             observe=self.mode is Mode.OBSERVE,
             registration=registration,
+            stops_app=self.stops_app,
         )
 
 

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
+from breaker.kinds import CircuitKind, kind_of
+
 MAX_ERROR_CHARS = 200
 MAX_SAMPLES = 5
 PROBE_FAILURES = 3
@@ -90,6 +92,8 @@ class Circuit:
         failed_attempts: attempts that have failed since the last success, while closed.
         last_success_at: time of the fleet's last reported success; None if unknown.
         probe_failures: failed probes that count so far in HALF_OPEN.
+        stops_app: whether this generation's opening asks the workflow to stop the function app, as
+            the instance that opened the circuit was set up; True in generation 0.
     """
 
     name: str
@@ -114,6 +118,12 @@ class Circuit:
     probe_failures: int = 0
     ends_as: CircuitState | None = None
     problem: str = ""
+    stops_app: bool = True
+
+    @property
+    def kind(self) -> CircuitKind:
+        """The kind of this generation's opening."""
+        return kind_of(self.name, stops_app=self.stops_app)
 
     @property
     def admits(self) -> bool:
@@ -166,7 +176,11 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class HistoryEntry:
-    """An entry of the history; `at` is in seconds since the epoch by the store's clock."""
+    """An entry of the history; `at` is in seconds since the epoch by the store's clock.
+
+    `kind` is that of the generation's opening, and of `would_open` that of the opening that was
+    not made.
+    """
 
     event: str
     generation: int
@@ -174,6 +188,7 @@ class HistoryEntry:
     at: float
     reason: str
     instance: str
+    kind: CircuitKind = CircuitKind.APP
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,8 +197,9 @@ class Rules:
 
     `break_us` 0 means manual recovery; `failure_ratio` 0 means no ratio rule;
     `standstill_failures` 0 means no standstill rule; `observe` means that a rule that is met is
-    reported, but does not open the circuit. `registration` is the text of
-    `breaker.registration.settings_text` that a poll registers for the instance; empty: none.
+    reported, but does not open the circuit. `stops_app` is that of an opening.
+    `registration` is the text of `breaker.registration.settings_text` that a poll registers for the
+    instance; empty: none.
     """
 
     failure_threshold: int
@@ -201,6 +217,7 @@ class Rules:
     fresh_us: int = 3_000_000
     observe: bool = False
     registration: str = ""
+    stops_app: bool = True
 
     @property
     def bucket_us(self) -> int:

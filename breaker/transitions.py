@@ -24,6 +24,7 @@ class Record:
     reason: str = ""
     by: str = ""
     ends_as: CircuitState | None = None
+    stops_app: bool = True
 
     @property
     def position(self) -> tuple[int, int]:
@@ -61,7 +62,8 @@ def probes_failed(error: str) -> str:
 def opened(record: Record, rules: Rules, now_us: int, reason: str) -> Record:
     """Return the next generation, open.
 
-    An opening by failed probes doubles the break, up to its maximum.
+    An opening by failed probes doubles the break, up to its maximum. The opening at an isolation's
+    end has the isolation's `stops_app`, because a tool with other rules may make that transition.
     """
     break_us = rules.break_us
     if break_us and record.state is CircuitState.HALF_OPEN and record.break_us:
@@ -74,10 +76,13 @@ def opened(record: Record, rules: Rules, now_us: int, reason: str) -> Record:
         resume_at_us=now_us + break_us if break_us else 0,
         break_us=break_us,
         reason=reason,
+        stops_app=(record.stops_app if record.state is CircuitState.ISOLATED else rules.stops_app),
     )
 
 
-def isolated(record: Record, now_us: int, reason: str, by: str, length_us: int) -> Record:
+def isolated(
+    record: Record, rules: Rules, now_us: int, length_us: int, *, reason: str, by: str
+) -> Record:
     """Return the next generation, isolated by hand; `length_us` 0 means without an end.
 
     A circuit that is isolated already gets the new end, also in a new generation: an instance that
@@ -94,6 +99,7 @@ def isolated(record: Record, now_us: int, reason: str, by: str, length_us: int) 
         reason=reason,
         by=by,
         ends_as=record.ends_as if again else ends_as,
+        stops_app=rules.stops_app,
     )
 
 
@@ -163,6 +169,7 @@ def snapshot(
         last_success_at=_seconds(success_us),
         probe_failures=probe_failures,
         ends_as=record.ends_as,
+        stops_app=record.stops_app,
     )
 
 
@@ -178,6 +185,7 @@ def record_of(known: Circuit, rules: Rules) -> Record:
         reason=known.reason,
         by=known.by,
         ends_as=known.ends_as,
+        stops_app=known.stops_app,
     )
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 from urllib.parse import urlencode
 
+from breaker.kinds import kind_of
 from breaker.names import split_name
 from breaker.state import CircuitEvent, CircuitState, Rules
 
@@ -33,12 +34,13 @@ class Alert:
         name: the circuit.
         generation: the circuit's generation.
         at: time of the change, seconds since the epoch by the store's clock.
-        data: kind ("app" or "dependency"), dependency (the dependency's name; only of that kind),
-            name, state, generation, failures, successes, failure_threshold, window_seconds,
-            errors (up to 5), reason, by, instance, resume_at (seconds since the epoch: the end of a
-            break or an isolation, or None), ends_as ("closed" or "open": the state that follows an
-            isolation, or None), recovery (of an opening "manual" or "automatic", else None); `link`
-            is added when the alert is published.
+        data: kind ("app", "pipeline" or "dependency", see `breaker.kinds`), dependency (the
+            dependency's name; only of that kind), name, state, generation, failures, successes,
+            failure_threshold, window_seconds, errors (up to 5), reason, by, instance, resume_at
+            (seconds since the epoch: the end of a break or an isolation, or None), ends_as
+            ("closed" or "open": the state that follows an isolation, or None), recovery (of an
+            opening "manual" or "automatic", else None); `link` is added when the alert is
+            published.
         entry: the entry's id in the outbox; never published.
     """
 
@@ -145,13 +147,14 @@ def alert_of(
     instance: str,
     resume_at_us: int = 0,
     ends_as: str | None = None,
+    stops_app: bool = True,
     entry: str = "",
 ) -> Alert:
     """Return the alert of an outbox entry; both stores build alerts with this function."""
     _, dependency = split_name(name)
-    of_whom: dict[str, object] = (
-        {"kind": "dependency", "dependency": dependency} if dependency else {"kind": "app"}
-    )
+    of_whom: dict[str, object] = {"kind": str(kind_of(name, stops_app=stops_app))}
+    if dependency:
+        of_whom["dependency"] = dependency
     return Alert(
         id=f"{name}:{generation}:{event}",
         type=TYPE_PREFIX + event,

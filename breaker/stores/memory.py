@@ -18,6 +18,7 @@ from breaker.chain import (
     run_name,
 )
 from breaker.clock import NowUs, system_now_us
+from breaker.kinds import kind_of
 from breaker.names import split_name
 from breaker.registration import Seen
 from breaker.state import Circuit, CircuitEvent, CircuitState, HistoryEntry, Rules
@@ -239,6 +240,7 @@ class MemoryCircuitStore(MemoryCircuit):
             instance=rules.instance,
             resume_at_us=record.resume_at_us,
             ends_as=record.ends_as,
+            stops_app=record.stops_app,
         )
         self._outbox.add(alert, rules.outbox_limit)
 
@@ -260,6 +262,8 @@ class MemoryCircuitStore(MemoryCircuit):
         at_us: int,
         reason: str = "",
     ) -> None:
+        would = event == CircuitEvent.WOULD_OPEN
+        stops_app = rules.stops_app if would else self._record.stops_app
         self._history.append(
             HistoryEntry(
                 event=event,
@@ -268,6 +272,7 @@ class MemoryCircuitStore(MemoryCircuit):
                 at=at_us / 1_000_000,
                 reason=reason,
                 instance=rules.instance,
+                kind=kind_of(self._name, stops_app=stops_app),
             )
         )
         while len(self._history) > rules.history_limit:

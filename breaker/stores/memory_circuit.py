@@ -199,7 +199,7 @@ class MemoryCircuit(ABC):
         isolated_already = record.state is CircuitState.ISOLATED
         if isolated_already and not length_us and not record.resume_at_us:
             return self._change(rules, now, moved, "already")
-        record = isolated(record, now, reason, by, length_us)
+        record = isolated(record, rules, now, length_us, reason=reason, by=by)
         self._move(rules, now, record, CircuitEvent.ISOLATED)
         return self._change(rules, now, moved + 1)
 

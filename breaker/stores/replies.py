@@ -11,6 +11,7 @@ from typing import Any
 
 from breaker.alerts.base import Alert, alert_of
 from breaker.chain import ChainStatus, Step, StepKind, Waiting, WaitsFor, waiting_order
+from breaker.kinds import kind_of
 from breaker.registration import Seen
 from breaker.state import (
     Change,
@@ -26,6 +27,7 @@ logger = logging.getLogger(__name__)
 _STATES = {str(state).encode(): state for state in CircuitState}
 _WOULD_OPEN = b"would_open "
 _REFUSED = b"no_writes "
+_KEEPS_APP = [b"0"]
 _OUTCOMES = {b"done": "done", b"ignored": "ignored"}
 
 
@@ -66,6 +68,7 @@ def change(name: str, rules: Rules, reply: bytes | str) -> Change:
         last_success_at=_seconds(later[1]),
         probe_failures=int(later[2]),
         ends_as=_STATES.get(later[3]),
+        stops_app=later[4:] != _KEEPS_APP,
     )
     return Change(
         circuit,
@@ -93,7 +96,7 @@ def _split_end(rest: bytes) -> tuple[bytes, list[bytes]]:
     """Return the operator's name and the values behind it, which an earlier version omits."""
     by, line, end = rest.rpartition(b"\n")
     values = end.split(b" ")
-    if line and len(values) == 4 and all(map(bytes.isdigit, values[:3])):
+    if line and len(values) in {4, 5} and all(map(bytes.isdigit, values[:3])):
         return by, values
     return rest, [b"0", b"0", b"0", b"-"]
 
@@ -137,8 +140,14 @@ def _alert(name: str, entry: str, values: Mapping[str, str]) -> Alert:
         instance=values["instance"],
         resume_at_us=int(values.get("resume_at_us", 0)),  # absent in an earlier version's alerts
         ends_as=_ends_as(values.get("ends_as", "-")),
+        stops_app=_stops_app(values),
         entry=entry,
     )
+
+
+def _stops_app(values: Mapping[str, str]) -> bool:
+    """Return the value of an entry; in an earlier version each opening stopped the app."""
+    return values.get("stops_app", "1") != "0"
 
 
 def _ends_as(stored: str) -> str | None:
@@ -188,16 +197,16 @@ def seen(rows: Iterable[Any]) -> list[Seen]:
     ]
 
 
-def history(entries: Iterable[tuple[bytes | str, Any]]) -> list[HistoryEntry]:
-    """Return the entries of the history stream; one that a newer version wrote may be left out."""
+def history(name: str, entries: Iterable[tuple[bytes | str, Any]]) -> list[HistoryEntry]:
+    """Return a circuit's history from its stream; a newer version's entry may be left out."""
     found = []
     for _, fields in entries:
         with suppress(KeyError, ValueError):
-            found.append(_history_entry(_mapping(fields)))
+            found.append(_history_entry(name, _mapping(fields)))
     return found
 
 
-def _history_entry(values: Mapping[str, str]) -> HistoryEntry:
+def _history_entry(name: str, values: Mapping[str, str]) -> HistoryEntry:
     return HistoryEntry(
         event=values["event"],
         generation=int(values["generation"]),
@@ -205,6 +214,7 @@ def _history_entry(values: Mapping[str, str]) -> HistoryEntry:
         at=int(values["at_us"]) / 1_000_000,
         reason=values["reason"],
         instance=values["instance"],
+        kind=kind_of(name, stops_app=_stops_app(values)),
     )
 
 

@@ -273,5 +273,6 @@ def rule_arguments(rules: Rules) -> tuple[bytes, bytes]:
         rules.standstill_failures,
         rules.fresh_us,
         int(rules.observe),
+        int(rules.stops_app),
     )
     return " ".join(map(repr, numbers)).encode(), rules.instance.encode()

@@ -177,12 +177,13 @@ class RedisCircuitStore:
             known.reason,
             known.by,
             str(known.ends_as or "-"),
+            int(known.stops_app),
         )
 
     async def history(self, limit: int) -> list[HistoryEntry]:
         """See `CircuitStore.history`."""
         entries = await self._runner.ask(self._client.xrevrange(self._history_key, count=limit))
-        return replies.history(entries)
+        return replies.history(self._name, entries)
 
     async def registered(self, rules: Rules) -> tuple[float, list[Seen]]:
         """See `CircuitStore.registered`."""

@@ -37,5 +37,6 @@ end
 
 local function note_at(event, generation, by, at_us, reason)
   redis.call('XADD', KEYS[8], 'MAXLEN', rule(9), '*', 'event', event, 'generation', generation,
-    'by', by, 'at_us', at_us, 'reason', reason, 'instance', ARGV[3])
+    'by', by, 'at_us', at_us, 'reason', reason, 'instance', ARGV[3],
+    'stops_app', circuit.stops_app)
 end

@@ -20,5 +20,6 @@ mover().move({
   changed_at_us = now_us,
   resume_at_us = length > 0 and integer_text(now + length) or '0', break_us = '0',
   reason = ARGV[5], by = ARGV[4], ends_as = again and circuit.ends_as or ends_as,
+  stops_app = stops_app(),
 }, 'isolated', 'isolated')
 return reply('done')

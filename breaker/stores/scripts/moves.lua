@@ -43,6 +43,12 @@ local function successes()
   return total
 end
 
+-- Return '0' if the caller's rules say that an opening does not stop the app, else '1'. An earlier
+-- version has no such rule.
+local function stops_app()
+  return rule(14) == 0 and '0' or '1'
+end
+
 -- The reason of a rule that is met in mode observe. A reply that reports the reason begins with
 -- "would_open bytes_of_reason reason ".
 local would_open = nil
@@ -77,10 +83,10 @@ local function mover()
     return #texts > 0 and cjson.encode(texts) or '[]'
   end
 
-  function functions.note(event, by, reason)
+  function functions.note(event, by, reason, stops)
     redis.call('XADD', KEYS[8], 'MAXLEN', rule(9), '*', 'event', event,
       'generation', integer_text(circuit.generation), 'by', by, 'at_us', now_us, 'reason', reason,
-      'instance', ARGV[3])
+      'instance', ARGV[3], 'stops_app', stops or circuit.stops_app)
   end
 
   function functions.add_alert(alert, to)
@@ -89,7 +95,8 @@ local function mover()
       'failures', failures(),
       'successes', integer_text(successes()), 'failure_threshold', integer_text(threshold),
       'window_us', integer_text(window_us), 'errors', errors(), 'reason', to.reason, 'by', to.by,
-      'instance', ARGV[3], 'resume_at_us', to.resume_at_us, 'ends_as', to.ends_as)
+      'instance', ARGV[3], 'resume_at_us', to.resume_at_us, 'ends_as', to.ends_as,
+      'stops_app', to.stops_app)
   end
 
   -- Write the new state with its history entry, alert (if any) and push, in one atomic step.
@@ -97,6 +104,7 @@ local function mover()
     if to.generation ~= circuit.generation then
       attempts = 0
     end
+    to.stops_app = to.stops_app or circuit.stops_app
     circuit = to
     circuit.ends_as = to.ends_as or '-'
     transitions = transitions + 1
@@ -109,7 +117,8 @@ local function mover()
     redis.call('HSET', KEYS[1], 'state', to.state, 'generation', integer_text(to.generation),
       'opened_at_us', to.opened_at_us, 'changed_at_us', to.changed_at_us,
       'resume_at_us', to.resume_at_us, 'break_us', to.break_us, 'reason', to.reason,
-      'by', to.by, 'probe_failures', '0', 'success_us', success_us, 'ends_as', to.ends_as)
+      'by', to.by, 'probe_failures', '0', 'success_us', success_us, 'ends_as', to.ends_as,
+      'stops_app', to.stops_app)
     functions.note(event, to.by, reason or to.reason)
     if alert then
       functions.add_alert(alert, to)
@@ -120,7 +129,8 @@ local function mover()
     redis.pcall('PUBLISH', KEYS[9], (dependency and dependency .. ' ' or '') .. reply('done'))
   end
 
-  -- Open the circuit in any mode.
+  -- Open the circuit in any mode. The opening at an isolation's end has the isolation's stops_app,
+  -- because a tool with other rules may make that transition.
   function functions.reopen(reason)
     local break_us = rule(5)
     if break_us > 0 and circuit.state == 'half_open' and circuit.break_us ~= '0' then
@@ -130,6 +140,7 @@ local function mover()
       state = 'open', generation = circuit.generation + 1, opened_at_us = now_us,
       changed_at_us = now_us, resume_at_us = break_us > 0 and integer_text(now + break_us) or '0',
       break_us = integer_text(break_us), reason = reason, by = '',
+      stops_app = circuit.state ~= 'isolated' and stops_app() or nil,
     }, 'opened', 'opened')
   end
 
@@ -143,7 +154,7 @@ local function mover()
     redis.call('HSET', KEYS[1], 'ruled_us', now_us)
     if now - last >= window_us then
       would_open = reason
-      functions.note('would_open', '', reason)
+      functions.note('would_open', '', reason, stops_app())
     end
   end
 

@@ -4,6 +4,7 @@
 -- ARGV[7] changed at, microseconds   ARGV[8] end of the break or isolation, microseconds; 0: none
 -- ARGV[9] reason, text   ARGV[10] name of the operator or "timer", text
 -- ARGV[11] the state that follows an isolation, or '-'
+-- ARGV[12] stops_app of the lost opening, see common.lua
 -- Outcome: done | ignored (the store's state is as late or later)
 
 -- include common
@@ -27,5 +28,6 @@ mover().move({
   state = state, generation = generation, opened_at_us = ARGV[6], changed_at_us = ARGV[7],
   resume_at_us = ARGV[8], break_us = state == 'open' and integer_text(rule(5)) or '0',
   reason = ARGV[9], by = ARGV[10], ends_as = ARGV[11],
+  stops_app = ARGV[12],
 }, events[state], alerts[state], 'restored: ' .. ARGV[9])
 return reply('done')

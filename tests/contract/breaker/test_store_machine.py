@@ -111,6 +111,11 @@ class TwoStores(RuleBasedStateMachine):
     def run(self, work: Coroutine[Any, Any, Any]) -> Any:
         return self.loop.run_until_complete(work)
 
+    @rule(stops_app=st.booleans())
+    def take_turns(self, stops_app: bool) -> None:
+        """Let a caller with other settings make the next operations."""
+        self.numbers = replace(self.numbers, stops_app=stops_app)
+
     @rule(failure=FAILURES, permit=PERMITS)
     def record_failure(self, failure: str, permit: Permit) -> None:
         self.both("record_failure", failure, f"error of {failure}", permit)
@@ -189,6 +194,7 @@ class TwoStores(RuleBasedStateMachine):
         generation=GENERATIONS,
         resume=st.none() | st.just(1_700_000_020.0),
         ends_as=st.sampled_from([None, CircuitState.CLOSED, CircuitState.OPEN]),
+        stops_app=st.booleans(),
     )
     def restore(
         self,
@@ -196,6 +202,7 @@ class TwoStores(RuleBasedStateMachine):
         generation: int,
         resume: float | None,
         ends_as: CircuitState | None,
+        stops_app: bool,
     ) -> None:
         timed = state in {CircuitState.OPEN, CircuitState.ISOLATED}
         known = Circuit(
@@ -206,6 +213,7 @@ class TwoStores(RuleBasedStateMachine):
             changed_at=6.25,
             resume_at=resume if timed else None,
             ends_as=ends_as if state is CircuitState.ISOLATED else None,
+            stops_app=stops_app,
         )
         self.both("restore", known)
 

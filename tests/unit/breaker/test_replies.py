@@ -25,3 +25,33 @@ def test_values_behind_the_operators_name_are_read() -> None:
     circuit = replies.change("c", RULES, reply).circuit
     assert (circuit.by, circuit.failed_attempts, circuit.last_success_at) == ("ann\nb", 7, 8.0)
     assert circuit.probe_failures == 2
+
+
+def test_circuit_that_keeps_the_app_running_is_read() -> None:
+    """The value follows only if an opening does not stop the app, see common.lua."""
+    reply = "done 1 open 4 5000000 6000000 0 3 0 0 9000000 4 boomann\n7 8000000 2 -"
+    assert replies.change("c", RULES, reply).circuit.kind == "app"
+    circuit = replies.change("c", RULES, reply + " 0").circuit
+    assert (circuit.by, circuit.failed_attempts, circuit.kind) == ("ann", 7, "pipeline")
+
+
+def test_records_of_an_earlier_version_stop_the_app() -> None:
+    """An earlier version stopped the app for each opening of an app's own circuit."""
+    fields = {
+        "event": "opened",
+        "generation": "1",
+        "at_us": "5",
+        "failures": "1",
+        "successes": "0",
+        "failure_threshold": "1",
+        "window_us": "9",
+        "errors": "[]",
+        "reason": "boom",
+        "by": "",
+        "instance": "here:1",
+    }
+    (alert,) = replies.alerts("c", [("1-1", fields)])
+    (entry,) = replies.history("c", [("1-1", fields)])
+    assert (alert.data["kind"], entry.kind) == ("app", "app")
+    (alert,) = replies.alerts("c", [("1-1", fields | {"stops_app": "0"})])
+    assert alert.data["kind"] == "pipeline"
