@@ -113,7 +113,7 @@ async def test_a_definition_that_starts_the_app_for_a_dependency_fails() -> None
     document = copy.deepcopy(DEFINITION)
     conditions = action(document, "Decided_for_the_app")["expression"]["and"]
     assert conditions.pop(0) == {"equals": ["@outputs('Kind')", "app"]}
-    action(document, "Decided_for_the_dependency")["actions"] = {}
+    action(document, "Decided_without_a_stop")["actions"] = {}
     found = await problems([BANK], document)
     assert "a workflow run stops or starts the app for a dependency" in found
 

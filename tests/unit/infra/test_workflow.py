@@ -10,7 +10,7 @@ import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, quote, urlsplit
 
 import httpx
 import pytest
@@ -61,6 +61,8 @@ EVENT: dict[str, Any] = json.loads(
     )
 )
 BANK = {"name": "breakwater/bank", "kind": "dependency", "dependency": "bank"}
+ORDERS = {"name": "breakwater-orders", "kind": "pipeline"}
+KEEP_APP_RUNNING = [BANK, ORDERS]
 BINARY = {
     "$content-type": "application/cloudevents+json; charset=utf-8",
     "$content": base64.b64encode(json.dumps(EVENT).encode()).decode(),
@@ -89,7 +91,7 @@ class Chain:
         self.clock = SimulatedClock()
         self.requests: list[Request] = []
         self.replies: dict[str, Reply] = dict.fromkeys(
-            ("breakwater", "breakwater%2Fbank"), lambda: json_answer(OPEN)
+            ("breakwater", "breakwater-orders", "breakwater%2Fbank"), lambda: json_answer(OPEN)
         )
         settings = Settings(
             self, PARAMETERS | parameters, "https://callback", clock=self.clock, pick=max
@@ -401,25 +403,33 @@ async def test_operator_is_mailed_while_the_approval_waits() -> None:
     assert text.endswith("https://console/?circuit=breakwater&generation=3")
 
 
+def path(of: dict[str, str]) -> str:
+    """Return the last part of the console's address of a circuit."""
+    return quote(of["name"], safe="")
+
+
 def opening(**data: object) -> dict[str, Any]:
     return EVENT | {"data": EVENT["data"] | data}
 
 
 @pytest.mark.parametrize("recovery", ["manual", "later", None])
-async def test_dependency_is_asked_for_without_a_stop_and_a_start(recovery: object) -> None:
-    """A dependency's circuit holds only the events that need the dependency."""
+@pytest.mark.parametrize("of", KEEP_APP_RUNNING)
+async def test_other_kinds_are_asked_for_without_a_stop_and_a_start(
+    of: dict[str, str], recovery: object
+) -> None:
+    """Such a circuit holds only the events of its pipeline, or those that need its dependency."""
     chain = Chain(mailTo="to@example.org")
-    run = chain.begin(opening(**BANK, recovery=recovery))
+    run = chain.begin(opening(**of, recovery=recovery))
     await chain.waits(run)
     await chain.approve()
     await chain.ends(run)
     assert run.status is Status.SUCCEEDED
-    assert sorted(chain.calls) == ["approvals", "breakwater%2Fbank", "emails:send", "steps"]
+    assert sorted(chain.calls) == ["approvals", path(of), "emails:send", "steps"]
     [asked] = [each.body for each in chain.requests if chain.name(each) == "approvals"]
-    assert (asked["circuit"], asked["waitsFor"]) == ("breakwater/bank", "approval")
+    assert (asked["circuit"], asked["waitsFor"]) == (of["name"], "approval")
     assert (asked["stop"], asked["start"]) == (None, None)
     ended = chain.requests[-1].body
-    assert (ended["circuit"], ended["ended"], ended["start"]) == ("breakwater/bank", True, None)
+    assert (ended["circuit"], ended["ended"], ended["start"]) == (of["name"], True, None)
 
 
 async def test_mail_about_a_dependency_claims_no_stop() -> None:
@@ -435,14 +445,28 @@ async def test_mail_about_a_dependency_claims_no_stop() -> None:
     assert content["plainText"].endswith("/?circuit=breakwater%2Fbank&generation=3")
 
 
-async def test_dependency_that_recovers_by_itself_ends_the_run_at_once() -> None:
+async def test_mail_about_a_pipeline_names_its_circuit_and_claims_no_stop() -> None:
     chain = Chain(mailTo="to@example.org")
-    run = chain.begin(opening(**BANK, recovery="automatic"))
+    await chain.waits(chain.begin(opening(**ORDERS, recovery="manual")))
+    [mail] = [request for request in chain.requests if request.uri.startswith("https://mail")]
+    content = mail.body["content"]
+    assert content["subject"] == "Circuit breakwater-orders opened and needs your approval"
+    assert "holds the events of its pipeline" in content["plainText"]
+    assert "does not stop the function app" in content["plainText"]
+    assert "all events" not in content["plainText"]
+    assert "accepted" not in content["plainText"]
+    assert content["plainText"].endswith("/?circuit=breakwater-orders&generation=3")
+
+
+@pytest.mark.parametrize("of", KEEP_APP_RUNNING)
+async def test_circuit_that_recovers_by_itself_ends_the_run_at_once(of: dict[str, str]) -> None:
+    chain = Chain(mailTo="to@example.org")
+    run = chain.begin(opening(**of, recovery="automatic"))
     await chain.ends(run)
     assert (run.status, chain.calls) == (Status.CANCELLED, [])
 
 
-@pytest.mark.parametrize("kind", [None, "", "app", "pipeline", 5])
+@pytest.mark.parametrize("kind", [None, "", "app", "pipelines", 5])
 @pytest.mark.parametrize("recovery", ["manual", "automatic"])
 async def test_every_other_kind_is_treated_as_the_app(kind: object, recovery: str) -> None:
     """A stop is safe for each kind. The app's own recovery makes no difference, as before."""
@@ -455,20 +479,24 @@ async def test_every_other_kind_is_treated_as_the_app(kind: object, recovery: st
 
 
 @pytest.mark.parametrize("state", ["half_open", "closed"])
-async def test_dependency_that_admits_again_is_not_asked_for(state: str) -> None:
+@pytest.mark.parametrize("of", KEEP_APP_RUNNING)
+async def test_circuit_that_admits_again_is_not_asked_for(of: dict[str, str], state: str) -> None:
     chain = Chain()
-    chain.replies["breakwater%2Fbank"] = lambda: json_answer({"state": state, "generation": 3})
-    run = chain.begin(opening(**BANK, recovery="manual"))
+    chain.replies[path(of)] = lambda: json_answer({"state": state, "generation": 3})
+    run = chain.begin(opening(**of, recovery="manual"))
     await chain.ends(run)
-    assert (run.status, chain.calls) == (Status.CANCELLED, ["breakwater%2Fbank"])
+    assert (run.status, chain.calls) == (Status.CANCELLED, [path(of)])
 
 
 @pytest.mark.parametrize("reply", [lambda: Answer(404, {}, None), no_answer])
-async def test_dependency_is_asked_for_again_until_somebody_decides(reply: Reply) -> None:
+@pytest.mark.parametrize("of", KEEP_APP_RUNNING)
+async def test_approval_is_asked_for_again_until_somebody_decides(
+    of: dict[str, str], reply: Reply
+) -> None:
     """Neither a console that is away nor a lost callback ends the requests."""
     chain = Chain()
-    chain.replies["breakwater%2Fbank"] = chain.replies["approvals"] = reply
-    run = chain.begin(opening(**BANK, recovery="manual"))
+    chain.replies[path(of)] = chain.replies["approvals"] = reply
+    run = chain.begin(opening(**of, recovery="manual"))
     await chain.clock.advance(2 * 3600)
     assert not run.status.is_final
     del chain.replies["approvals"]
