@@ -34,8 +34,8 @@ from local.lifeline import watch_stdin
 from local.web import Server
 
 if TYPE_CHECKING:
+    from local.functions_host.bindings.invoker import BindingInvoker
     from local.functions_host.triggers.factory import ListenerFactory
-    from local.functions_host.worker.outputs import OutputWriter
 
 _log = logging.getLogger("Host.Startup")
 _SECOND_SIGNAL_EXIT = 130
@@ -114,9 +114,9 @@ class Instance:
         timeout = host_json.function_timeout if self._options.time_limits else None
         disabled = frozenset(f.name for f in functions if settings.is_disabled(f.name))
         active = [function for function in functions if function.name not in disabled]
-        outputs = _outputs(functions, worker, settings, host_json)
+        bindings = _bindings(functions, worker, settings, host_json)
         executor = Executor(
-            outputs or worker,
+            bindings or worker,
             timeout=timeout.total_seconds() if timeout else None,
             on_timeout=lambda function: self._give_up(),
         )
@@ -130,8 +130,8 @@ class Instance:
             extension=self._options.event_hubs_extension,
             identity=identity,
         )
-        if outputs is not None:
-            outputs.check(active)
+        if bindings is not None:
+            bindings.check(active)
         host = Host(active, factory, executor)
         http = HttpFunctions([Endpoint.of(f) for f in active if f.kind == "httpTrigger"], executor)
         admin = Admin(
@@ -161,8 +161,8 @@ class Instance:
                 _log.info("Host started (%s)", base_url)
             await self._until_stopped(host)
             running = await host.stop(self._options.grace)
-            if outputs is not None:
-                await outputs.close()
+            if bindings is not None:
+                await bindings.close()
             if running:
                 _log.warning(
                     "%d invocations still run after %g seconds and end with the process",
@@ -216,15 +216,18 @@ class Instance:
 # be loaded, or whose functions are all called over HTTP, does not need the SDKs.
 
 
-def _outputs(
+def _bindings(
     functions: Sequence[Function], worker: Worker, settings: AppSettings, host_json: HostJson
-) -> OutputWriter | None:
-    """Return the writer of queue outputs; None when no function has one."""
-    if not any(binding["type"] == "queue" for f in functions for binding in f.outputs):
+) -> BindingInvoker | None:
+    """Return the invoker of apps with inputs or outputs; None when no function has one."""
+    if not any(
+        function.inputs or any(output["type"] != "http" for output in function.outputs)
+        for function in functions
+    ):
         return None
-    from local.functions_host.worker.outputs import OutputWriter  # noqa: PLC0415
+    from local.functions_host.bindings.invoker import BindingInvoker  # noqa: PLC0415
 
-    return OutputWriter(worker, settings, host_json.queues)
+    return BindingInvoker(worker, settings, host_json)
 
 
 def _listeners(

@@ -15,7 +15,8 @@ CALLED_OVER_HTTP = ("eventGridTrigger", "httpTrigger")
 """Triggers whose functions are called over HTTP."""
 _RETRYABLE = ("eventHubTrigger", "timerTrigger")
 """Triggers whose functions may have a retry policy."""
-_OUTPUTS = ("http", "queue")
+_INPUTS = ("blob",)
+_OUTPUTS = ("http", "queue", "eventHub", "blob")
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,7 @@ class Function:
         trigger: the trigger's binding as in function.json (`type`, `name`, ...).
         outputs: the output bindings.
         retry: None when a failed invocation is not retried.
+        inputs: the input bindings besides the trigger.
     """
 
     name: str
@@ -33,6 +35,7 @@ class Function:
     trigger: dict[str, Any]
     outputs: tuple[dict[str, Any], ...]
     retry: RetryPolicy | None
+    inputs: tuple[dict[str, Any], ...] = ()
 
     @property
     def kind(self) -> str:
@@ -47,7 +50,7 @@ class Function:
     @property
     def bindings(self) -> list[dict[str, Any]]:
         """Every binding, the trigger first."""
-        return [self.trigger, *self.outputs]
+        return [self.trigger, *self.inputs, *self.outputs]
 
     @classmethod
     def from_metadata(cls, metadata: Any) -> Function:
@@ -70,16 +73,24 @@ class Function:
                 f"function {name!r}: a retry policy works only with {' and '.join(_RETRYABLE)}, "
                 f"not with {triggers[0]['type']}"
             )
-        outputs = tuple(binding for binding in bindings if binding is not triggers[0])
-        for binding in outputs:
-            direction = str(binding.get("direction", "")).lower()
-            if direction != "out" or binding["type"] not in _OUTPUTS:
+        others = [binding for binding in bindings if binding is not triggers[0]]
+        for binding in others:
+            direction = _direction(binding)
+            known = {"in": _INPUTS, "out": _OUTPUTS}.get(direction, ())
+            if binding["type"] not in known:
                 raise AppLoadError(
                     f"function {name!r}: binding {binding['name']!r} ({binding['type']}, "
                     f"{direction or 'no direction'}) is not supported by the local host; "
-                    f"besides triggers it supports {' and '.join(_OUTPUTS)} outputs"
+                    f"besides triggers it supports {' and '.join(_INPUTS)} inputs, and "
+                    f"{', '.join(_OUTPUTS)} outputs"
                 )
-        return cls(name, str(metadata.function_id), triggers[0], outputs, retry)
+        inputs = tuple(binding for binding in others if _direction(binding) == "in")
+        outputs = tuple(binding for binding in others if _direction(binding) == "out")
+        return cls(name, str(metadata.function_id), triggers[0], outputs, retry, inputs)
+
+
+def _direction(binding: dict[str, Any]) -> str:
+    return str(binding.get("direction", "")).lower()
 
 
 def check_supported(functions: Iterable[Function]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from azure.core.utils import parse_connection_string as parse_settings
 from azure.eventhub import parse_connection_string
@@ -33,17 +33,8 @@ class EventHubsSource:
         """
         binding = function.trigger
         where = f"function {function.name!r}"
-        name = str(binding.get("connection") or "EventHub")
-        connection = settings.connection(name, where)
-        try:
-            parse_connection_string(connection)
-        except ValueError as error:
-            raise SettingsError(
-                f"{where}: connection {name!r} is not an Event Hubs connection string ({error}); "
-                "it takes Endpoint=sb://...;SharedAccessKeyName=...;SharedAccessKey=..."
-            ) from None
         return cls(
-            connection,
+            hub_connection(binding, where, settings),
             settings.expand(str(binding["eventHubName"]), where),
             settings.expand(str(binding.get("consumerGroup") or "$Default"), where),
             settings.storage("AzureWebJobsStorage", where),
@@ -52,7 +43,7 @@ class EventHubsSource:
     @property
     def uses_tls(self) -> bool:
         """True if the SDK uses TLS, False for an emulator, such as this stack's endpoint."""
-        return parse_settings(self.connection).get("usedevelopmentemulator") != "true"
+        return uses_tls(self.connection)
 
     def explain(self, error: Exception) -> str:
         """Return the SDK's text with the hub or endpoint that the text does not name."""
@@ -63,3 +54,26 @@ class EventHubsSource:
             endpoint = parse_connection_string(self.connection).fully_qualified_namespace
             return f"{endpoint} cannot be reached (see Endpoint in the connection): {text}"
         return text
+
+
+def hub_connection(binding: dict[str, Any], where: str, settings: AppSettings) -> str:
+    """Return the connection string of a trigger's or an output's binding.
+
+    Raises:
+        SettingsError: the setting is not set or malformed; the message begins with `where`.
+    """
+    name = str(binding.get("connection") or "EventHub")
+    connection = settings.connection(name, where)
+    try:
+        parse_connection_string(connection)
+    except ValueError as error:
+        raise SettingsError(
+            f"{where}: connection {name!r} is not an Event Hubs connection string ({error}); "
+            "it takes Endpoint=sb://...;SharedAccessKeyName=...;SharedAccessKey=..."
+        ) from None
+    return connection
+
+
+def uses_tls(connection: str) -> bool:
+    """Return whether the SDK uses TLS: not for an emulator, such as this stack's endpoint."""
+    return parse_settings(connection).get("usedevelopmentemulator") != "true"

@@ -114,15 +114,16 @@ def http_datum(
 
 
 def to_response(function: Function, result: Result) -> Response:
-    """Convert an invocation's result to a response; a failure is a 500 without a body."""
+    """Convert an invocation's result to a response; a failure is a 500 without a body.
+
+    A function that sets no response answers 200 without a body, as on Azure
+    (azure-functions-host, FunctionInvocationMiddleware). A value of another binding is no response.
+    """
     if not result.ok:
         return Response(status_code=500)
-    datum = result.value
-    if datum is None:
-        names = [binding["name"] for binding in function.outputs if binding["type"] == "http"]
-        datum = next((result.outputs[name] for name in names if name in result.outputs), None)
-    if datum is None:
-        return Response(status_code=204)
+    datum = _http_value(function, result)
+    if datum is None or datum.value is None:
+        return Response(status_code=200)
     if datum.type != "http":
         return Response(str(datum.value), media_type="text/plain")
     fields: dict[str, Any] = datum.value
@@ -133,3 +134,12 @@ def to_response(function: Function, result: Result) -> Response:
         for morsel in cookie.values():
             response.headers.append("set-cookie", morsel.OutputString())
     return response
+
+
+def _http_value(function: Function, result: Result) -> Datum | None:
+    """Return the value of the function's `http` output, if it set one."""
+    for binding in function.outputs:
+        if binding["type"] == "http":
+            name = str(binding["name"])
+            return result.value if name == "$return" else result.outputs.get(name)
+    return None

@@ -18,6 +18,7 @@ from tests.support.processes import wait_for
 
 PARTITIONS = {"0", "1"}
 FUNCTIONS = {"orders", "audit", "bills"}
+EVERYTHING = {(name, partition) for name in FUNCTIONS for partition in PARTITIONS}
 
 
 @dataclass
@@ -93,40 +94,46 @@ def two_hubs(azurite: str, event_hubs: EventHubsEndpoint, tmp_path: Path) -> Ite
         httpx.delete(f"{event_hubs.control_url}/hubs/{name}")
 
 
-def test_triggers_of_one_app_own_and_checkpoint_separately(two_hubs: TwoHubs) -> None:
-    """A function that does not return holds its own checkpoint, and no other function."""
+def test_function_that_does_not_return_holds_only_its_own_checkpoint(two_hubs: TwoHubs) -> None:
+    two_hubs.hosts.start("two_hubs").wait_started()
+    _hold_one_function(two_hubs)
+
+
+@pytest.mark.long
+def test_two_hosts_share_the_partitions_of_each_function(two_hubs: TwoHubs) -> None:
     hosts = [two_hubs.hosts.start("two_hubs") for _ in range(2)]
     pids = {host.wait_started().pid for host in hosts}
-    for function in FUNCTIONS:
-        wait_for(
-            lambda name=function: set(two_hubs.owners(name).values()) == pids,
-            lambda name=function: f"{name}: both hosts own a partition: {two_hubs.owners(name)}",
-        )
-    (two_hubs.held / "orders").touch()
-    two_hubs.send("first")
-    others = {(name, partition) for name in ("audit", "bills") for partition in PARTITIONS}
-    everything = {(name, partition) for name in FUNCTIONS for partition in PARTITIONS}
-    wait_for(lambda: {seen[:2] for seen in two_hubs.seen("first")} == everything, "all calls")
-    for function in ("audit", "bills"):
-        wait_for(
-            lambda name=function: two_hubs.checkpoints(name) == dict.fromkeys(PARTITIONS, "0"),
-            lambda name=function: f"checkpoints of {name}: {two_hubs.checkpoints(name)}",
-        )
-    ended = {(line["function"], line["partition"]) for line in two_hubs.records.ends()}
-    assert ended == others
-    assert two_hubs.checkpoints("orders") == {}
-    assert {pid for _, _, pid in two_hubs.seen("first")} == pids
-    (two_hubs.held / "orders").unlink()
     wait_for(
-        lambda: two_hubs.checkpoints("orders") == dict.fromkeys(PARTITIONS, "0"),
-        "the checkpoints of the function that waited",
+        lambda: all(set(two_hubs.owners(name).values()) == pids for name in FUNCTIONS),
+        lambda: f"both hosts own a partition: {[two_hubs.owners(name) for name in FUNCTIONS]}",
     )
+    _hold_one_function(two_hubs)
+    assert {pid for _, _, pid in two_hubs.seen("first")} == pids
     # A host that stops hands over the partitions of each of its functions.
     assert hosts[0].terminate() == 0
     two_hubs.send("second")
     wait_for(
-        lambda: two_hubs.seen("second") == {(*place, hosts[1].pid) for place in everything},
+        lambda: two_hubs.seen("second") == {(*place, hosts[1].pid) for place in EVERYTHING},
         lambda: f"all calls on the other host: {two_hubs.seen('second')}",
     )
-    starts = [(line["function"], line["partition"]) for line in two_hubs.records.starts()]
-    assert len(starts) == 2 * len(everything)
+    assert len(two_hubs.records.starts()) == 2 * len(EVERYTHING)
+
+
+def _hold_one_function(two_hubs: TwoHubs) -> None:
+    """Send an event to each partition; `orders` waits, and the other functions continue."""
+    (two_hubs.held / "orders").touch()
+    two_hubs.send("first")
+    wait_for(lambda: {seen[:2] for seen in two_hubs.seen("first")} == EVERYTHING, "all calls")
+    first = dict.fromkeys(PARTITIONS, "0")
+    wait_for(
+        lambda: two_hubs.checkpoints("audit") == two_hubs.checkpoints("bills") == first,
+        lambda: f"checkpoints: {two_hubs.checkpoints('audit')}, {two_hubs.checkpoints('bills')}",
+    )
+    ended = {(line["function"], line["partition"]) for line in two_hubs.records.ends()}
+    assert ended == {place for place in EVERYTHING if place[0] != "orders"}
+    assert two_hubs.checkpoints("orders") == {}
+    (two_hubs.held / "orders").unlink()
+    wait_for(
+        lambda: two_hubs.checkpoints("orders") == first,
+        "the checkpoints of the function that waited",
+    )

@@ -185,7 +185,8 @@ def test_only_states_can_be_written(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "direction"), [("blob", "out"), ("table", "in"), ("eventHub", "out"), ("queue", "in")]
+    ("kind", "direction"),
+    [("table", "in"), ("queue", "in"), ("eventHub", "in"), ("sendGrid", "out"), ("blob", "inout")],
 )
 def test_an_unsupported_binding_is_rejected_by_name(kind: str, direction: str) -> None:
     bindings = [
@@ -201,6 +202,7 @@ def test_an_unsupported_binding_is_rejected_by_name(kind: str, direction: str) -
     with pytest.raises(
         AppLoadError,
         match=rf"function 'tick': binding 'extra' \({kind}, {direction}\) is not supported by the "
-        "local host; besides triggers it supports http and queue outputs",
+        "local host; besides triggers it supports blob inputs, and http, queue, eventHub, blob "
+        "outputs",
     ):
         Function.from_metadata(metadata)

@@ -1,0 +1,1 @@
+"""The bindings besides triggers: blob inputs, and blob, queue and event hub outputs."""

@@ -1,0 +1,1 @@
+"""A function app with inputs and outputs, for the host's tests."""
