@@ -14,6 +14,7 @@ from loadtest.observe.display import Display
 from loadtest.plan.settings import Settings
 from loadtest.report.files import write
 from loadtest.report.kept import show as show_kept
+from loadtest.report.pipelines import PipelinesReport
 from loadtest.report.report import Report
 from loadtest.report.summary import show
 from loadtest.runner import run
@@ -44,14 +45,14 @@ loadtest = group(_execute)
 
 async def _run_interruptibly(
     settings: Settings, console: Console
-) -> tuple[Report | None, signal.Signals | None]:
+) -> tuple[Report | PipelinesReport | None, signal.Signals | None]:
     """Run once and return the report, or None and the signal that ended the run.
 
     The first SIGINT or SIGTERM shuts the run down. Later signals are ignored, because the shutdown
     has a time limit and must not be cut short.
     """
     stopped_by: signal.Signals | None = None
-    with Display(console, settings.events) as display:
+    with Display(console, settings.all_events) as display:
         task = asyncio.create_task(run(settings, display))
 
         def stop(number: signal.Signals) -> None:

@@ -37,6 +37,7 @@ class Operator:
 
     Args:
         workflow_url: "" if the workflow has no URL that reports its runs.
+        circuit: the name of the circuit.
         patience_seconds: how long a refused approval is retried; needed while Redis or the console
             is down.
 
@@ -52,6 +53,7 @@ class Operator:
         recover: Callable[[], Awaitable[None]],
         approve: Approve,
         *,
+        circuit: str,
         approve_after_seconds: float,
         after_generation: int,
         patience_seconds: float = 0.0,
@@ -60,6 +62,7 @@ class Operator:
         self._workflow_url = workflow_url
         self._recover = recover
         self._approve = approve
+        self._circuit = circuit
         self._approve_after_seconds = approve_after_seconds
         self._generation = after_generation
         self._patience_seconds = patience_seconds
@@ -115,9 +118,9 @@ class Operator:
             return None
         # Take the newest run: a skipped generation may be reported again, and an emptied store
         # counts generations from 1 again.
-        # Generations of a dependency's circuit, whose name has a slash, are another count.
+        # Each circuit counts its own generations.
         for run in reversed(answer.json()["runs"]):
-            if int(run["generation"]) == generation and "/" not in str(run.get("circuit")):
+            if int(run["generation"]) == generation and run.get("circuit") == self._circuit:
                 return dict(run)
         return None
 
@@ -163,7 +166,8 @@ def approve_with(
     async def by_cli(generation: int) -> None:
         arguments = ("--generation", str(generation), "--by", "loadtest")
         code, text = await run_command(
-            "breaker", "approve", *arguments, environment=endpoints.app_settings()
+            *("breaker", "approve", *arguments, *endpoints.pipeline_options),
+            environment=endpoints.app_settings(),
         )
         if code != 0:
             raise OperatorError(

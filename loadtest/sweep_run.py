@@ -15,6 +15,7 @@ from loadtest.errors import LoadTestError, UsageError
 from loadtest.observe.display import Display
 from loadtest.plan.settings import Settings
 from loadtest.report.files import write
+from loadtest.report.pipelines import PipelinesReport
 from loadtest.report.report import Report
 from loadtest.report.summary import show
 from loadtest.runner import run
@@ -22,7 +23,7 @@ from loadtest.sweep import Outcome, Sweep, tabulate, write_table
 
 _log = logging.getLogger(__name__)
 
-type Run = Callable[[Settings, Display], Awaitable[Report]]
+type Run = Callable[[Settings, Display], Awaitable[Report | PipelinesReport]]
 """A function that carries out one run."""
 
 _TABLE_COLUMNS = 140
@@ -129,7 +130,7 @@ class _Runs:
 
     async def _logged(self, settings: Settings, log: Console) -> Outcome:
         try:
-            with Display(log, settings.events) as display:
+            with Display(log, settings.all_events) as display:
                 report = await self.run(settings, display)
         except UsageError:
             raise

@@ -190,7 +190,7 @@ class Observer:
         (seconds, micros), circuit, window, refused, suppressed, *more = await pipeline.execute()
         states, lengths = more[: len(self._dependencies)], more[len(self._dependencies) :]
         now_us = seconds * 1_000_000 + micros
-        deferred = await deferred_keys(client) if self.watches_lists else frozenset()
+        deferred = await deferred_keys(client, keys.pipeline) if self.watches_lists else frozenset()
         self.deferred |= deferred
         return Sample(
             at_us=now_us,

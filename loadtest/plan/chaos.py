@@ -144,6 +144,9 @@ class ChaosPlan:
         holds: the numbers of sent events at which the sender waits until a fault lets it continue.
         same_size: whether all events have the same size, so that equal numbers of them have the
             same offset in a hub and in its successor.
+        hit: the pipeline whose downstream is away, and which an operator acts on; "" without one.
+        isolates: whether an operator isolates that pipeline before the outage.
+        other_parks: whether a poison event parks its key in the other pipeline.
     """
 
     seed: int
@@ -167,6 +170,9 @@ class ChaosPlan:
     parks: bool = False
     holds: tuple[int, ...] = ()
     same_size: bool = False
+    hit: str = ""
+    isolates: bool = False
+    other_parks: bool = False
 
     @property
     def kinds(self) -> frozenset[FaultKind]:

@@ -24,6 +24,7 @@ from loadtest.plan.two_dependencies import (
     SHORT_BREAK_SECONDS,
     draw_two_dependencies,
 )
+from loadtest.plan.two_pipelines import draw_two_pipelines, pipeline_settings
 from loadtest.plan.workload import SEED_FAULT_EVERY
 
 EVENTS = 20_000
@@ -72,6 +73,14 @@ _TWO_DEPENDENCIES_APP_SETTINGS = _SHORT_LEASE | {
     "PROCESSING_DEFER_AFTER_SECONDS": "2",
     "PROCESSING_RETRY_INITIAL_SECONDS": "0.1",
 }
+_TWO_PIPELINES_APP_SETTINGS = _SHORT_LEASE | {
+    # The outage of one pipeline opens its circuit in about a second. A Redis that restarts is away
+    # for less time than the attempts of an event take.
+    "BREAKER_FAILURE_THRESHOLD": "10",
+    "BREAKER_WINDOW_SECONDS": "5",
+    "BREAKER_COUNT_POISON": "false",
+    "PROCESSING_RETRY_INITIAL_SECONDS": "0.3",
+}
 _CRASHES_APP_SETTINGS = _SHORT_LEASE | {
     "BREAKER_STORE_TIMEOUT_SECONDS": "1",  # a blocked loop reads each answer later than this
 }
@@ -94,12 +103,14 @@ _REPLICA_FIGURES: dict[str, Any] = {
     "events_per_batch": 5,
 }
 _REPLICA_APP_SETTINGS = _SHORT_LEASE | {"PROCESSING_PARKING_REPLICAS": "1"}
+_OTHER_SEED = 1_000_000
 _SHORT_GRACE_SECONDS = "3"
 _SLOW_STREAMS: dict[Scenario, dict[str, Any]] = {
     Scenario.TRICKLE_OUTAGE: {"events": 400, "rate_per_second": 10.0, "events_per_batch": 1},
     Scenario.DEAD_KEY: {"events": 1_200, "rate_per_second": 40.0, "events_per_batch": 1},
     Scenario.PARTIAL_OUTAGE: {"events": 4_000, "rate_per_second": 80.0, "events_per_batch": 1},
     Scenario.TWO_DEPENDENCIES: {"events": 3_600, "rate_per_second": 80.0, "events_per_batch": 1},
+    Scenario.TWO_PIPELINES: {"events": 3_000, "rate_per_second": 120.0, "events_per_batch": 2},
     Scenario.CRASH_LOOP: {"events": 1_500, "rate_per_second": 60.0, "events_per_batch": 1},
     Scenario.BLOCKED_LOOP: {"events": 1_500, "rate_per_second": 60.0, "events_per_batch": 1},
     Scenario.RECREATED_HUB: _HUB_ENDS_FIGURES,
@@ -125,6 +136,7 @@ _DRAWS = {
     Scenario.READONLY_FAILOVER: draw_readonly_failover,
     Scenario.NO_REPLICAS: draw_no_replicas,
     Scenario.MUTED: draw_muted,
+    Scenario.TWO_PIPELINES: draw_two_pipelines,
 }
 
 _SEED_APP_SETTINGS = {"BREAKER_FAILURE_THRESHOLD": "12", "BREAKER_WINDOW_SECONDS": "30"}
@@ -192,6 +204,8 @@ def default_app_settings(scenario: Scenario, plan: ChaosPlan) -> dict[str, str]:
             return _TWO_DEPENDENCIES_APP_SETTINGS | {
                 name: f"{value:g}" for name, value in breaks.items()
             }
+        case Scenario.TWO_PIPELINES:
+            return _TWO_PIPELINES_APP_SETTINGS | pipeline_settings(plan)
         case Scenario.CRASH_LOOP | Scenario.BLOCKED_LOOP:
             return _CRASHES_APP_SETTINGS | {"EVENT_HANDLER": handler_of(plan)}
         case Scenario.RECREATED_HUB | Scenario.CLOCK_BACK:
@@ -205,6 +219,23 @@ def default_app_settings(scenario: Scenario, plan: ChaosPlan) -> dict[str, str]:
             return found
         case _:
             return _APP_SETTINGS
+
+
+def settings_of(settings: Settings, pipeline: str) -> Settings:
+    """Return the settings of a run with several pipelines as one of them has them.
+
+    The pipelines have the same keys and counters, but other poison events.
+    """
+    plan = settings.chaos
+    assert plan is not None  # noqa: S101 - a run with several pipelines has a plan
+    if pipeline == plan.hit:
+        return dataclasses.replace(settings, pipeline=pipeline)
+    return dataclasses.replace(
+        settings,
+        pipeline=pipeline,
+        seed=settings.seed + _OTHER_SEED,
+        chaos=dataclasses.replace(plan, parks=plan.other_parks),
+    )
 
 
 def _ordering(plan: ChaosPlan) -> dict[str, str]:

@@ -12,6 +12,7 @@ from types import MappingProxyType
 from breaker.configuration.lookup import value_of
 from loadtest.errors import UsageError
 from loadtest.plan.chaos import ChaosPlan
+from loadtest.plan.two_pipelines import PIPELINES
 
 _SETTING_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.:]*\Z")
 
@@ -35,6 +36,7 @@ class Scenario(StrEnum):
     READONLY_FAILOVER = "readonly-failover"
     NO_REPLICAS = "no-replicas"
     MUTED = "muted"
+    TWO_PIPELINES = "two-pipelines"
 
 
 WITH_OUTAGE = frozenset(
@@ -44,6 +46,7 @@ WITH_OUTAGE = frozenset(
         Scenario.DEAD_KEY,
         Scenario.PARTIAL_OUTAGE,
         Scenario.TWO_DEPENDENCIES,
+        Scenario.TWO_PIPELINES,
     }
 )
 """The scenarios with an outage of their own, which begins at `outage_after`."""
@@ -72,6 +75,9 @@ class ApproveWith(StrEnum):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """The settings of one run; units are in the names.
+
+    Attributes:
+        pipeline: the pipeline that these settings describe, of a run with several; "" for all.
 
     Raises:
         UsageError: a value is out of range or two options contradict each other; the message
@@ -104,6 +110,7 @@ class Settings:
     stall_seconds: float = 60.0
     seed: int = 0
     chaos: ChaosPlan | None = None
+    pipeline: str = ""
 
     def __post_init__(self) -> None:
         self._at_least("--events", self.events, 1)
@@ -161,6 +168,11 @@ class Settings:
                 "--second-act is only accepted with --scenario outage and --target local, without "
                 "--faults"
             )
+        if self.scenario is Scenario.TWO_PIPELINES and self.approve is ApproveWith.PERSON:
+            raise UsageError(
+                f"--approve {self.approve} is not accepted with --scenario {self.scenario}; "
+                "it takes cli or console"
+            )
         if self.scenario in PLANNED and self.chaos is None:
             raise UsageError(f"--scenario {self.scenario} needs a chaos plan")
         if self.target is not Target.LOCAL and self.chaos is not None:
@@ -185,12 +197,22 @@ class Settings:
             raise UsageError("--kill-after is only accepted with --target local or running")
 
     @property
+    def all_events(self) -> int:
+        """The number of events of all pipelines; `events` is the number for each."""
+        has_several = self.scenario is Scenario.TWO_PIPELINES and not self.pipeline
+        return self.events * (len(PIPELINES) if has_several else 1)
+
+    @property
     def holds(self) -> tuple[int, ...]:
         """The numbers of sent events at which the sender waits, each until an outage has begun.
 
         Half of the events that follow an outage are sent after the beginning of the outage, even if
         the app handles events faster than the observer sees them. A plan may name other numbers.
+        The other of two pipelines waits for each time in which the hit one may not run.
         """
+        if self.chaos is not None and self.pipeline and self.pipeline != self.chaos.hit:
+            thirds = (self.events // 3, 2 * self.events // 3)
+            return thirds if self.chaos.isolates else thirds[1:]
         begins = [self.outage_after] if self.scenario in WITH_OUTAGE else []
         if self.chaos is not None:
             if self.chaos.holds:

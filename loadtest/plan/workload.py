@@ -19,7 +19,7 @@ SEED_FAULT_EVERY = 100
 """In the `seed` scenario every 100th event of each key fails permanently, as in the original."""
 
 PARTIAL_POISON_EVERY = 10
-"""In the `partial-outage` scenario about every 10th key has one poison event."""
+"""In `partial-outage` and `two-pipelines` about every 10th key has one poison event."""
 PARTIAL_POISON_PERCENT = (35, 70)
 """The place of that event among the events of its key: most of these arrive in the outage."""
 
@@ -32,6 +32,10 @@ _WITH_PLANNED_EVENTS = WITH_REPLICA | {
     Scenario.BLOCKED_LOOP,
 }
 """The scenarios whose plan also has slow, hanging and poison events."""
+
+
+_WITH_ONE_POISON_EVENT = frozenset({Scenario.PARTIAL_OUTAGE, Scenario.TWO_PIPELINES})
+"""The scenarios in which some keys have one poison event."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +66,7 @@ class Workload:
         blocks: the number of events whose handler blocks the event loop.
         parks: whether a poison event parks its key, so that its later events are not handled.
         same_size: whether the bodies of all events have the same size.
+        cured: whether all poison events have been replayed, so that none is left.
     """
 
     scenario: Scenario
@@ -81,6 +86,7 @@ class Workload:
     blocks: int = 0
     parks: bool = False
     same_size: bool = False
+    cured: bool = False
 
     @classmethod
     def from_settings(cls, settings: Settings) -> Workload:
@@ -144,6 +150,8 @@ class Workload:
 
     def fault(self, key_index: int, counter: int) -> Fault | None:
         """Return the event's fault, or None."""
+        if self.cured:
+            return None
         if (key_index, counter) == self._deadly_place:
             return self.deadly
         if self.scenario is Scenario.SEED:
@@ -151,7 +159,7 @@ class Workload:
         if self.scenario is Scenario.OUTAGE:
             ordinal = (counter - 1) * self.keys + key_index
             return Fault.POISON if ordinal in self._poison_ordinals else None
-        if self.scenario is Scenario.PARTIAL_OUTAGE:
+        if self.scenario in _WITH_ONE_POISON_EVENT:
             return Fault.POISON if counter == self._poisoned_at(key_index) else None
         if self.scenario in _WITH_PLANNED_EVENTS:
             place = f"{key_index}/{counter}"
@@ -160,12 +168,13 @@ class Workload:
         return None
 
     def _poisoned_at(self, key_index: int) -> int | None:
-        """Return the counter of a key's only poison event in a partial outage, or None.
+        """Return the counter of a key's only poison event, or None.
 
-        The first key whose dependency is away has a poison event, which its replay meets.
+        The first key whose dependency is away has a poison event, which its replay meets. Without
+        such keys the first key of all has one.
         """
         is_chosen = self._drawn(f"poisoned/{key_index}") % PARTIAL_POISON_EVERY == 0
-        if not is_chosen and key_index not in self.down[:1]:
+        if not is_chosen and key_index not in (self.down or (0,))[:1]:
             return None
         least, most = (self.count(key_index) * share // 100 for share in PARTIAL_POISON_PERCENT)
         return 1 + least + self._drawn(f"poisoned at/{key_index}") % max(1, most - least)

@@ -7,8 +7,9 @@ from html import escape
 from pathlib import Path
 from string import Template
 
+from loadtest.report.pipelines import PipelinesReport
 from loadtest.report.report import Report
-from loadtest.report.summary import act_lines, fault_lines, headline, rows
+from loadtest.report.summary import act_lines, fault_lines, headline, pipelines_rows, rows
 from loadtest.report.timeline import svg
 from loadtest.verify.evidence import Transition
 
@@ -40,7 +41,13 @@ pre { background: #f6f6f6; padding: 1rem; overflow-x: auto; }
 </style>
 </head>
 <body>
-<h1>Breakwater load test: $scenario</h1>
+$body
+</body>
+</html>
+""")
+
+_BODY = Template("""\
+<$top>$heading</$top>
 <p class="run">run $run, $instances, $partitions partitions</p>
 <p class="verdict $outcome">$headline</p>
 $broken
@@ -48,52 +55,91 @@ $broken
 $picture
 </figure>
 $acts
-<h2>Figures</h2>
+<$sub>Figures</$sub>
 <table>
 $figures
 </table>
-<h2>Circuit history</h2>
+<$sub>Circuit history</$sub>
 $history
 $faults
 $diff
-</body>
-</html>
 """)
 
 _MARKS = {True: "✓", False: "✗", None: ""}
 
 
-def render(report: Report) -> str:
+def render(report: Report | PipelinesReport) -> str:
     """Return the report as HTML."""
+    name = f"Breakwater load test: {report.scenario}"
+    if isinstance(report, Report):
+        body = _body(report, "h1", "h2", name)
+    else:
+        body = _pipelines_body(report, name)
+    return _PAGE.substitute(scenario=escape(report.scenario), body=body)
+
+
+def _pipelines_body(report: PipelinesReport, name: str) -> str:
+    """Return what concerns all pipelines, and a section for each."""
     verdict = report.verdict
-    return _PAGE.substitute(
-        scenario=escape(report.scenario),
-        run=escape(report.run),
-        instances=f"{report.instances} host process{'es' if report.instances != 1 else ''}",
-        partitions=report.partitions,
-        outcome="kept" if report.passed else "broken",
-        headline=escape(headline(report)),
-        broken=_list(verdict.broken),
-        picture=svg(report),
-        figures="\n".join(
-            f'<tr><th scope="row">{escape(name)}</th><td class="value">{escape(value)}</td>'
-            f"<td>{_MARKS[kept]}</td></tr>"
-            for name, value, kept in rows(report)
-        ),
-        acts=_acts(report),
-        history=_history(report),
-        faults=_faults(report),
-        diff=(
-            f"<h2>Affected events</h2><pre>{escape(chr(10).join(verdict.diff))}</pre>"
-            if verdict.diff
-            else ""
-        ),
+    return "\n".join(
+        [
+            f"<h1>{escape(name)}</h1>",
+            f'<p class="verdict {_outcome(passed=report.passed)}">'
+            f"{escape(headline(report.broken))}</p>",
+            _list(verdict.broken),
+            f"<table>{_figures(pipelines_rows(report))}</table>",
+            _diff(verdict.diff, "h2"),
+            *(
+                _body(part, "h2", "h3", f"Pipeline {pipeline}")
+                for pipeline, part in report.parts.items()
+            ),
+        ]
     )
 
 
-def write_page(report: Report, file: Path) -> None:
+def _body(report: Report, top: str, sub: str, heading: str) -> str:
+    """Return the sections of one pipeline, with the tags of its headings."""
+    verdict = report.verdict
+    return _BODY.substitute(
+        top=top,
+        sub=sub,
+        heading=escape(heading),
+        run=escape(report.run),
+        instances=f"{report.instances} host process{'es' if report.instances != 1 else ''}",
+        partitions=report.partitions,
+        outcome=_outcome(passed=report.passed),
+        headline=escape(headline(verdict.broken)),
+        broken=_list(verdict.broken),
+        picture=svg(report),
+        figures=_figures(rows(report)),
+        acts=_acts(report, sub),
+        history=_history(report),
+        faults=_faults(report, sub),
+        diff=_diff(verdict.diff, sub),
+    )
+
+
+def write_page(report: Report | PipelinesReport, file: Path) -> None:
     """Write the report as HTML."""
     file.write_text(render(report))
+
+
+def _outcome(*, passed: bool) -> str:
+    return "kept" if passed else "broken"
+
+
+def _figures(lines: Iterable[tuple[str, str, bool | None]]) -> str:
+    return "\n".join(
+        f'<tr><th scope="row">{escape(name)}</th><td class="value">{escape(value)}</td>'
+        f"<td>{_MARKS[kept]}</td></tr>"
+        for name, value, kept in lines
+    )
+
+
+def _diff(lines: tuple[str, ...], sub: str) -> str:
+    if not lines:
+        return ""
+    return f"<{sub}>Affected events</{sub}><pre>{escape(chr(10).join(lines))}</pre>"
 
 
 def _list(lines: tuple[str, ...]) -> str:
@@ -102,11 +148,11 @@ def _list(lines: tuple[str, ...]) -> str:
     return "<ul>" + "".join(f"<li>{escape(line)}</li>" for line in lines) + "</ul>"
 
 
-def _acts(report: Report) -> str:
+def _acts(report: Report, sub: str) -> str:
     if not report.acts:
         return ""
     items = "".join(f"<li>{escape(line.partition(', ')[2])}</li>" for line in act_lines(report))
-    return f"<h2>Acts</h2><ol>{items}</ol>"
+    return f"<{sub}>Acts</{sub}><ol>{items}</ol>"
 
 
 def _history(report: Report) -> str:
@@ -129,9 +175,9 @@ def _transitions(report: Report, history: Iterable[Transition]) -> str:
     return '<table class="history">' + "".join(lines) + "</table>"
 
 
-def _faults(report: Report) -> str:
+def _faults(report: Report, sub: str) -> str:
     if not report.faults:
         return ""
     lines = (line.partition(". ")[2] for line in fault_lines(report))
     items = "".join(f"<li>{escape(line)}</li>" for line in lines)
-    return f"<h2>Injected faults (seed {report.seed})</h2><ol>{items}</ol>"
+    return f"<{sub}>Injected faults (seed {report.seed})</{sub}><ol>{items}</ol>"

@@ -24,7 +24,7 @@ class Report:
 
     `owners` is partition → host instance at the end. `faults` are in the order in which they began.
     `dependencies` has the transitions of each dependency's circuit, and `acts` the outages of a
-    scenario with acts.
+    scenario with acts. `pipeline` is "" for an app with one pipeline.
     """
 
     run: str
@@ -51,6 +51,12 @@ class Report:
     seconds: float
     dependencies: Mapping[str, tuple[Transition, ...]] = field(default_factory=dict)
     acts: tuple[Act, ...] = ()
+    pipeline: str = ""
+
+    @property
+    def title(self) -> str:
+        """The scenario, with the pipeline if the app has several."""
+        return f"{self.scenario}, {self.pipeline}" if self.pipeline else self.scenario
 
     @property
     def passed(self) -> bool:
@@ -73,6 +79,7 @@ class Report:
         return {
             "passed": self.passed,
             "run": self.run,
+            **({"pipeline": self.pipeline} if self.pipeline else {}),
             "scenario": self.scenario,
             "keys": self.keys,
             "instances": self.instances,
@@ -160,11 +167,11 @@ def _rounded(value: float | None) -> float | None:
     return None if value is None else round(value, 2)
 
 
-def write_json(report: Report, file: Path) -> None:
-    """Write the JSON document atomically."""
+def write_json(document: Mapping[str, Any], file: Path) -> None:
+    """Write a report's JSON document atomically."""
     file.parent.mkdir(parents=True, exist_ok=True)
     temporary = file.with_suffix(".json.tmp")
-    temporary.write_text(json.dumps(report.to_dict(), indent=2) + "\n")
+    temporary.write_text(json.dumps(document, indent=2) + "\n")
     temporary.replace(file)
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from loadtest.report.pipelines import PipelinesReport
 from loadtest.report.report import Report
 
 
@@ -109,30 +112,39 @@ def _milliseconds(value: float | None) -> str:
     return f"{value:,.0f} ms" if value < 10_000 else f"{value / 1000:,.1f} s"
 
 
-def headline(report: Report) -> str:
+def headline(broken: Sequence[str]) -> str:
     """Return the verdict in one line."""
-    if report.passed:
-        return "Every promise was kept."
-    return f"Broken promises or expectations: {len(report.verdict.broken)}"
+    return (
+        f"Broken promises or expectations: {len(broken)}" if broken else "Every promise was kept."
+    )
 
 
 def summary(report: Report) -> RenderableType:
     """Return the table for the terminal, followed by faults, broken promises and events."""
-    table = Table(show_header=False, title=f"Scenario {report.scenario}", title_justify="left")
-    table.add_column(style="bold")
-    table.add_column(justify="right")
-    table.add_column()
-    marks = {True: Text("✓", "green"), False: Text("✗", "bold red"), None: Text("")}
-    for name, value, kept in rows(report):
-        table.add_row(name, value, marks[kept])
+    table = _table(f"Scenario {report.title}", rows(report))
     parts: list[RenderableType] = [
         table,
-        Text(headline(report), "bold green" if report.passed else "bold red"),
+        Text(headline(report.verdict.broken), _style(passed=report.passed)),
     ]
     parts += [Text(f"  {line}", "dim") for line in act_lines(report) + fault_lines(report)]
     parts += [Text(f"  ✗ {line}", "red") for line in report.verdict.broken]
     parts += [Text(f"    {line}") for line in report.verdict.diff]
     return Group(*parts)
+
+
+def _style(*, passed: bool) -> str:
+    return "bold green" if passed else "bold red"
+
+
+def _table(title: str, lines: Sequence[tuple[str, str, bool | None]]) -> Table:
+    table = Table(show_header=False, title=title, title_justify="left")
+    table.add_column(style="bold")
+    table.add_column(justify="right")
+    table.add_column()
+    marks = {True: Text("✓", "green"), False: Text("✗", "bold red"), None: Text("")}
+    for name, value, kept in lines:
+        table.add_row(name, value, marks[kept])
+    return table
 
 
 def act_lines(report: Report) -> list[str]:
@@ -155,6 +167,30 @@ def fault_lines(report: Report) -> list[str]:
     return lines
 
 
-def show(report: Report, console: Console) -> None:
+def pipelines_rows(report: PipelinesReport) -> list[tuple[str, str, bool | None]]:
+    """Return the rows of what concerns all pipelines, as `rows`."""
+    verdict = report.verdict
+    return [
+        ("hit pipeline", report.hit, None),
+        ("others handled while held", f"{verdict.while_held:,}", None),
+        ("others held", f"{verdict.held:,}", verdict.held == 0),
+        ("replayed by a redrive", f"{verdict.redriven:,}", None),
+        ("left alone by the redrive", f"{verdict.kept:,}", None),
+    ]
+
+
+def _pipelines_summary(report: PipelinesReport) -> RenderableType:
+    table = _table(f"Scenario {report.scenario}, both pipelines", pipelines_rows(report))
+    parts: list[RenderableType] = [summary(part) for part in report.parts.values()]
+    parts += [table, Text(headline(report.broken), _style(passed=report.passed))]
+    parts += [Text(f"  ✗ {line}", "red") for line in report.verdict.broken]
+    parts += [Text(f"    {line}") for line in report.verdict.diff]
+    return Group(*parts)
+
+
+def show(report: Report | PipelinesReport, console: Console) -> None:
     """Print the summary."""
-    console.print(summary(report), soft_wrap=True)
+    if isinstance(report, PipelinesReport):
+        console.print(_pipelines_summary(report), soft_wrap=True)
+    else:
+        console.print(summary(report), soft_wrap=True)

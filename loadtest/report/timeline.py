@@ -59,7 +59,7 @@ def draw(report: Report) -> Figure:
     failures.set_xlabel("seconds")
     verdict = report.verdict
     figure.suptitle(
-        f"{report.scenario}: {verdict.sent:,} sent, {verdict.handled:,} handled, "
+        f"{report.title}: {verdict.sent:,} sent, {verdict.handled:,} handled, "
         f"{verdict.poisoned:,} poisoned, {verdict.lost:,} lost, "
         f"{verdict.duplicates:,} duplicates, {verdict.order_violations:,} out of order",
         fontsize=11,

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from breaker.configuration.errors import ConfigurationError
 from breaker.configuration.local_settings import read_local_settings
+from breaker.configuration.lookup import value_of
+from breaker.configuration.pipelines import pipeline_of
 from loadtest.errors import UsageError
 
 _REQUIRED = (
@@ -40,6 +42,7 @@ class Endpoints:
         redis_servers: the URLs of the servers behind `redis_url`; empty without a replica.
         redis_proxy_control_url: the control port of the proxy in front of them.
         deployed_settings: the app's settings on Azure; None if the settings file has them.
+        pipeline: the pipeline whose hub and queue these are; "" for an app with one pipeline.
     """
 
     redis_url: str = field(repr=False)
@@ -66,6 +69,7 @@ class Endpoints:
     redis_servers: tuple[str, ...] = ()
     redis_proxy_control_url: str = ""
     deployed_settings: Mapping[str, str] | None = None
+    pipeline: str = ""
 
     @classmethod
     def read(cls, file: Path) -> Endpoints:
@@ -117,6 +121,37 @@ class Endpoints:
         """The host and port of Redis, without the URL's password."""
         url = urlsplit(self.redis_url)
         return f"{url.hostname}:{url.port or 6379}"
+
+    @property
+    def pipeline_options(self) -> tuple[str, ...]:
+        """The options of a command that name the pipeline; none for an app with one pipeline."""
+        return ("--pipeline", self.pipeline) if self.pipeline else ()
+
+    def of(self, pipeline: str) -> Endpoints:
+        """Return the endpoints as one pipeline of the app uses them.
+
+        Raises:
+            UsageError: the app has no such pipeline, or the settings file cannot be read.
+        """
+        try:
+            found = pipeline_of(self.app_settings(), pipeline)
+        except ConfigurationError as error:
+            raise UsageError(str(error)) from None
+        return replace(
+            self,
+            pipeline=found.name,
+            event_hub_name=found.settings["EVENT_HUB_NAME"],
+            poison_queue=value_of(found.settings, "POISON_QUEUE"),
+        )
+
+    def pipeline_settings(self) -> Mapping[str, str]:
+        """Return the app's settings as the pipeline has them.
+
+        Raises:
+            UsageError: see `app_settings`.
+        """
+        values = self.app_settings()
+        return pipeline_of(values, self.pipeline).settings if self.pipeline else values
 
     def app_settings(self) -> dict[str, str]:
         """Return the app's settings, as deployed or from the settings file's `Values`.

@@ -8,11 +8,16 @@ from dataclasses import dataclass, field
 
 @dataclass(slots=True)
 class Keys:
-    """The names of the Redis keys of one run and one circuit."""
+    """The names of the Redis keys of one run and one circuit.
+
+    Attributes:
+        pipeline: the pipeline whose lists are read; "" for an app with one pipeline.
+    """
 
     run: str
     circuit_name: str
     event_keys: Sequence[str] = field(repr=False)
+    pipeline: str = ""
 
     def ledger(self, name: str) -> str:
         """Return the name of a key of the run's ledger."""

@@ -15,13 +15,25 @@ _WAITS = b"E"
 _SCAN = 1_000
 
 
-async def deferred_keys(client: redis.asyncio.Redis) -> frozenset[str]:
-    """Return the event keys that are deferred now; labels of keyed lists begin with `=`."""
+async def deferred_keys(client: redis.asyncio.Redis, pipeline: str = "") -> frozenset[str]:
+    """Return the event keys that are deferred now; labels of keyed lists begin with `=`.
+
+    Args:
+        client: the client.
+        pipeline: the pipeline whose keys are returned; "" for those of all pipelines.
+    """
     found: set[str] = set()
     async for name in client.scan_iter(match=_DEFERRED, count=_SCAN):
+        if pipeline and _pipeline_of(name) != pipeline:
+            continue
         labels: Any = await client.hkeys(name)
         found.update(label.decode().removeprefix("=") for label in labels)
     return frozenset(found)
+
+
+def _pipeline_of(name: bytes) -> str:
+    """Return the pipeline in a key's hash tag, `{<namespace>/<hub>/<group>/<pipeline>/<part>}`."""
+    return name.decode().rpartition("}")[0].rsplit("/", 2)[1]
 
 
 async def waiting_events(client: redis.asyncio.Redis, run: str) -> frozenset[tuple[str, int]]:

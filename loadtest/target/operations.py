@@ -12,6 +12,7 @@ from loadtest.target.endpoints import Endpoints
 from loadtest.target.hosts import host_instances
 
 _SITES_VERSION = "2025-03-01"
+_MOVES = frozenset({"Stop_the_app", "Start_the_app"})  # in infra/workflow.json
 _POLL_SECONDS, _STOP_SECONDS = 0.1, 60.0
 
 
@@ -37,8 +38,19 @@ async def start(endpoints: Endpoints) -> None:
 
 async def rewind(endpoints: Endpoints, *options: str) -> tuple[int | None, str]:
     """Run `breakwater rewind` and return its exit code and output."""
-    settings = ("--settings", str(endpoints.settings_file))
-    return await run_command("processing", "rewind", *options, *settings, environment={})
+    return await _processing(endpoints, "rewind", *options)
+
+
+async def redrive(endpoints: Endpoints) -> str:
+    """Replay all poisoned events and the events parked behind them; return the command's output.
+
+    Raises:
+        StackError: the command failed, or an event was not handled.
+    """
+    code, text = await _processing(endpoints, "redrive", "--all")
+    if code != 0:
+        raise StackError(f"`processing redrive` ended with {code}: {text}")
+    return text
 
 
 async def isolate(endpoints: Endpoints) -> None:
@@ -59,8 +71,34 @@ async def close(endpoints: Endpoints, generation: int) -> None:
     await _breaker(endpoints, "close", "--generation", str(generation), "--by", "loadtest")
 
 
+async def workflow_stops(endpoints: Endpoints) -> list[str]:
+    """Return the runs of the workflow that called the app's stop or start, as text.
+
+    Raises:
+        httpx.HTTPError: the workflow does not answer.
+    """
+    async with httpx.AsyncClient(timeout=60) as client:
+        answer = await client.get(f"{endpoints.workflow_url}/runs")
+        answer.raise_for_status()
+    return [
+        f"{step['name']} for {run['circuit']}, generation {run['generation']}"
+        for run in answer.json()["runs"]
+        for step in run["steps"]
+        if step["name"] in _MOVES and step["status"] != "Skipped"
+    ]
+
+
+async def _processing(endpoints: Endpoints, *arguments: str) -> tuple[int | None, str]:
+    settings = ("--settings", str(endpoints.settings_file))
+    command = ("processing", *arguments, *settings, *endpoints.pipeline_options)
+    return await run_command(*command, environment={})
+
+
 async def _breaker(endpoints: Endpoints, *arguments: str) -> None:
-    code, text = await run_command("breaker", *arguments, environment=endpoints.app_settings())
+    code, text = await run_command(
+        *("breaker", *arguments, *endpoints.pipeline_options),
+        environment=endpoints.app_settings(),
+    )
     if code != 0:
         raise StackError(f"`breaker {arguments[0]}` ended with {code}: {text}")
 

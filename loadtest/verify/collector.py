@@ -96,28 +96,42 @@ def read_accepted_alerts(client: redis.Redis, keys: Keys, after_generation: int)
 async def read_alerts(endpoints: Endpoints, keys: Keys, after_generation: int) -> list[Alert]:
     """Return the alerts about generations above `after_generation` that Event Grid received.
 
-    Alerts about a dependency's circuit have generations of their own, and are all returned.
+    Alerts about a dependency's circuit have generations of their own, and are all returned. Alerts
+    about the circuits of another pipeline are left out.
 
     The local topic endpoint takes events at `…/api/events` and lists them at `…/events`. Azure's
     topic endpoint cannot list events, so that the outbox is read instead.
     """
     if endpoints.is_azure:
         return await asyncio.to_thread(_accepted, endpoints, keys, after_generation)
+    return [
+        alert
+        for alert in await read_all_alerts(endpoints)
+        if alert.circuit.partition("/")[0] == keys.circuit_name
+        and (alert.dependency or alert.generation > after_generation)
+    ]
+
+
+async def read_all_alerts(endpoints: Endpoints) -> list[Alert]:
+    """Return the alerts about all circuits that the local topic received."""
     url = endpoints.event_grid_topic_endpoint.partition("?")[0].removesuffix("/api/events")
     async with httpx.AsyncClient() as client:
         answer = await client.get(
             f"{url}/events", headers={"aeg-sas-key": endpoints.event_grid_topic_key}
         )
         answer.raise_for_status()
-    alerts = [
+    return [
         _alert(event["id"], event["type"], event.get("data") or {})
         for event in answer.json()["events"]
     ]
-    return [alert for alert in alerts if alert.dependency or alert.generation > after_generation]
 
 
 def _alert(id_: str, type_: str, data: Mapping[str, Any]) -> Alert:
-    return Alert(id_, type_, int(data.get("generation", 0)), str(data.get("dependency") or ""))
+    return Alert(
+        *(id_, type_, int(data.get("generation", 0)), str(data.get("dependency") or "")),
+        kind=str(data.get("kind") or ""),
+        circuit=str(data.get("name") or ""),
+    )
 
 
 def _accepted(endpoints: Endpoints, keys: Keys, after_generation: int) -> list[Alert]:

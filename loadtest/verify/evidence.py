@@ -68,12 +68,20 @@ class Transition(NamedTuple):
 
 
 class Alert(NamedTuple):
-    """An event that reached the Event Grid topic; `dependency` is "" for the app's circuit."""
+    """An event that reached the Event Grid topic.
+
+    Attributes:
+        dependency: the dependency of the circuit; "" for the app's or a pipeline's own.
+        kind: the kind of the circuit, such as "app"; "" if unknown.
+        circuit: the circuit's name; "" if unknown.
+    """
 
     id: str
     type: str
     generation: int
     dependency: str = ""
+    kind: str = ""
+    circuit: str = ""
 
 
 @dataclass(frozen=True, slots=True)

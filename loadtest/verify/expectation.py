@@ -118,6 +118,9 @@ def expected(settings: Settings, workload: Workload, limits: AppLimits) -> Expec
             },
             most_late_seconds=limits.defer_after_seconds + LATE_GRACE_SECONDS,
         )
+    if scenario is Scenario.TWO_PIPELINES:
+        openings = int(settings.pipeline == plan.hit)
+        return replace(faulty, least_openings=openings, most_openings=openings)
     if scenario in {Scenario.CRASH_LOOP, Scenario.BLOCKED_LOOP}:
         return replace(
             faulty,

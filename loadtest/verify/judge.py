@@ -33,10 +33,13 @@ from loadtest.verify.verifier import verify
 
 
 class Judge:
-    """A judge of one run, which collects new evidence for each verdict.
+    """A judge of one pipeline's run, which collects new evidence for each verdict.
 
     Args:
         logs: returns the text of each host's log.
+
+    Attributes:
+        workload: the events that the verdict expects.
     """
 
     def __init__(
@@ -52,7 +55,7 @@ class Judge:
         self._settings = settings
         self._endpoints = endpoints
         self._keys = keys
-        self._workload = workload
+        self.workload = workload
         self._limits = limits
         self._logs = logs
 
@@ -71,7 +74,7 @@ class Judge:
             async with async_redis(self._endpoints) as client:
                 parked = await waiting_events(client, self._keys.run)
         hub = await self._hub_evidence(injection.hub_ends)
-        workload, size = self._workload, self._settings.events_per_batch
+        workload, size = self.workload, self._settings.events_per_batch
         acknowledged = progress.acknowledged
 
         def judge() -> Verdict:

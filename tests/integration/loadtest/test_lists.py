@@ -6,7 +6,7 @@ from redis.asyncio import Redis
 
 from loadtest.target.lists import deferred_keys, expired_events, waiting_events
 from processing.event import Event
-from processing.identity import Source
+from processing.identity import Identity, Source
 from processing.parking.deferral import Deferral, DeferralReason
 from processing.parking.event import ParkedEvent, position_of
 from processing.parking.redis import RedisParkingStore
@@ -57,3 +57,22 @@ async def test_records_of_expired_events_are_read_by_partition(redis_url: str) -
         await store.record(SOURCE, 30, 34, created_ms=1, handled=[])
         await store.record(other, 0, 0, created_ms=1, handled=[])
         assert await expired_events(client) == {SOURCE.partition: 13, "7": 1}
+
+
+async def test_deferred_keys_of_one_pipeline_are_read(redis_url: str) -> None:
+    """Another pipeline has its own hub, but the same partition and key."""
+    sources = {
+        name: Source(Identity("ns", f"{name}-events", "$Default", name), "0")
+        for name in ("orders", "audit")
+    }
+    async with Redis.from_url(redis_url) as client:
+        for name, source in sources.items():
+            store = RedisParkingStore(client, most=100, ttl_seconds=3600, identity=source.identity)
+            writing = WritingAs((await store.claim(source, [name])).owner, "")
+            reason = Deferral(DeferralReason.DEPENDENCY)
+            first = parked(sent(1, name))
+            await store.defer(writing, source, name, first, deferral=reason, pause_seconds=60)
+        assert await deferred_keys(client, "orders") == {"orders"}
+        assert await deferred_keys(client, "audit") == {"audit"}
+        assert {"orders", "audit"} <= await deferred_keys(client)
+        await client.delete(*[key async for key in client.scan_iter("breakwater:*-events/*")])

@@ -133,6 +133,7 @@ def operator(endpoints: Endpoints, observer: Observer, approve: Approve) -> Oper
         endpoints.workflow_url,
         recover,
         approve,
+        circuit="breakwater",
         approve_after_seconds=0.0,
         after_generation=1,
     )

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from breaker.configuration.pipelines import pipelines_of
 from loadtest.arguments import parse
 from loadtest.errors import UsageError
 from loadtest.plan.chaos import DRAWN, LASTING, MOST_KILLS, FaultKind, PlannedFault, draw
@@ -286,5 +287,6 @@ def test_sweep_sends_few_events_to_a_slow_stream() -> None:
 @pytest.mark.parametrize("scenario", sorted(PLANNED))
 def test_lease_of_a_killed_replay_ends_before_the_run_stops_waiting(scenario: Scenario) -> None:
     settings = chaos_settings({"seed": 1, "scenario": scenario, "events": 3_000})
-    processing = ProcessingSettings.from_mapping(settings.app_settings)
+    pipeline = pipelines_of(settings.app_settings)[0]
+    processing = ProcessingSettings.from_mapping(pipeline.settings)
     assert 2 * processing.lease_seconds < settings.stall_seconds

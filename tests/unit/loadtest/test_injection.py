@@ -33,7 +33,7 @@ async def test_run_is_not_over_before_the_operator_has_approved() -> None:
         await answered.wait()
 
     operator = Operator(
-        observer, "", recover, approve, approve_after_seconds=0.0, after_generation=1
+        observer, "", recover, approve, circuit="c", approve_after_seconds=0.0, after_generation=1
     )
     settings = Settings(scenario=Scenario.STEADY)
     downstream = Downstream(settings, observer, NOWHERE)
