@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import signal
 import tempfile
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
@@ -151,6 +152,10 @@ def run(
             versions()
     except PeersMissingError as error:
         raise Refused(str(error), WRONG_ARGUMENT) from error
+    # A run in the background of a script ignores Ctrl-C, and its children would inherit that: P12
+    # interrupts one of them.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         results = _run_all(chosen, quick, console)
     except KeyboardInterrupt:

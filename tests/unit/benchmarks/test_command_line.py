@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
+import signal
+import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -121,6 +124,26 @@ def test_failed_benchmark_does_not_stop_the_others(
     assert written["P5"]["error"] == "OSError: no such server"
     assert written["P1"]["holds"] is True
     assert "P5 failed" in caplog.text
+
+
+def test_children_of_a_run_in_the_background_can_be_interrupted(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A shell's background run ignores Ctrl-C, and P12 would wait for the end of its child."""
+
+    async def interrupts(context: Context) -> Result:
+        code = "import os, signal; os.kill(os.getpid(), signal.SIGINT)"
+        child = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", code, stderr=asyncio.subprocess.DEVNULL
+        )
+        return Result("P1", "code", (Check("code", await child.wait(), "≤", -1),), {"it": 1.0})
+
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        _, written = run(monkeypatch, tmp_path / "out.json", {"P1": interrupts})
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert written["P1"]["holds"] is True
 
 
 def test_names_select_benchmarks_in_any_letter_case(
