@@ -88,6 +88,9 @@ class ProcessingSettings(Settings):
             not changed.
         progress_ttl_seconds: time after which an idle partition's progress is deleted. The default
             is longer than the longest retention of a hub (90 days).
+        dedupe_property: name of the application property in which a producer puts the id of an
+            event; a copy of a finished event is skipped. "": no event is compared.
+        dedupe_seconds: time within which the hub has enqueued an event and its copy.
         poison_index_megabytes_max: size in Redis above which the index of the poison queue leaves
             out the messages' long texts; 0: it repeats none.
         watchdog_seconds: time after which a process ends whose event loop stands still; 0: never.
@@ -120,6 +123,8 @@ class ProcessingSettings(Settings):
     careful_after: Annotated[int, Bounds(1, 10)] = 3
     stall_seconds: Annotated[float, Bounds(5, 3600)] = 60.0
     progress_ttl_seconds: Annotated[int, Bounds(24 * 3600, 365 * 24 * 3600)] = 100 * 24 * 3600
+    dedupe_property: str = ""
+    dedupe_seconds: Annotated[float, Bounds(1, 7 * 24 * 3600)] = 600.0
     poison_index_megabytes_max: Annotated[int, Bounds(0, 100_000)] = 64
     watchdog_seconds: Annotated[float, Bounds(0, 3600)] = 120.0
 

@@ -10,6 +10,7 @@ from functools import partial
 from operator import attrgetter
 
 from breaker import CircuitBreaker, CircuitState
+from processing.batch.copies import BatchCopies
 from processing.batch.hub_ends import HubEnds
 from processing.batch.lane import Lane
 from processing.batch.parts import LaneParts
@@ -87,6 +88,7 @@ class BatchProcessor:
             budget=budget,
         )
         self._progress = progress
+        self._copies = BatchCopies(progress, settings)
         self._parking = parking
         self._budgets: dict[Source, Budgets] = {}
         self.replayer = Replayer(self.parts, parking)
@@ -185,6 +187,9 @@ class BatchProcessor:
         if finished:
             skipped = {event.sequence_number for event in finished}
             pending = [event for event in events if event.sequence_number not in skipped]
+        unfinished = len(pending)
+        if (copies := await self._copies.find(run, pending)) is not None:
+            pending = copies.without(pending)
         if pending:
             run.parking = BatchParking(
                 self._parking,
@@ -202,14 +207,16 @@ class BatchProcessor:
         moved = partial(self.parts.watch.moved, batch.source)
         moved(pending[0] if pending else None)
         run.progress = progress = BatchProgress(
-            lambda watermark, marks: run.persist(
-                self._progress.commit, batch.source, known.owner, watermark, marks
+            lambda *written: run.persist(
+                self._progress.commit, batch.source, known.owner, *written
             ),
             events,
             finished,
             self.parts.settings.progress_mode,
             moved,
+            copies=copies,
         )
+        progress.finish_known()
         lanes = [
             Lane(run, lane, progress)
             for lane in split_into_lanes(pending, self.parts.settings.keyless_order)
@@ -226,7 +233,8 @@ class BatchProcessor:
                 poisoned=sum(lane.poisoned for lane in lanes),
                 deferred=sum(lane.deferred for lane in lanes),
                 parked=sum(lane.parked for lane in lanes),
-                skipped=len(batch.events) - len(pending) + sum(lane.skipped for lane in lanes),
+                skipped=len(batch.events) - unfinished + sum(lane.skipped for lane in lanes),
+                duplicates=progress.copied,
                 seconds=time.perf_counter() - started,
             )
             self.parts.telemetry.batch_ended(batch.source, result.seconds, result.outcomes)

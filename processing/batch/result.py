@@ -13,6 +13,7 @@ class BatchResult:
         parked: events that wait behind a poisoned or deferred event of their key.
         skipped: events that were finished before, or that the batch contained twice.
         deferred: events whose dependency is down, and which wait for a replay.
+        duplicates: copies that a producer has sent again; see `PROCESSING_DEDUPE_PROPERTY`.
         seconds: duration of the batch.
     """
 
@@ -22,6 +23,7 @@ class BatchResult:
     skipped: int
     seconds: float
     deferred: int = 0
+    duplicates: int = 0
 
     @property
     def outcomes(self) -> dict[str, int]:
@@ -32,4 +34,5 @@ class BatchResult:
             "deferred": self.deferred,
             "parked": self.parked,
             "skipped": self.skipped,
+            "duplicates": self.duplicates,
         }

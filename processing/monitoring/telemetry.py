@@ -15,8 +15,8 @@
 With declared pipelines, all instruments but processing.loop.blocked, which is about the process,
 have the attribute `pipeline`.
 
-Outcomes of events in a batch: handled, poisoned, parked, skipped. A deferred event has a second one
-in its replay: replayed or poisoned.
+Outcomes of events in a batch: handled, poisoned, deferred, parked, skipped, duplicates. A deferred
+event has a second one in its replay: replayed or poisoned.
 
 If an event carries a trace context (application property `traceparent`, or `Diagnostic-Id` of
 Azure's SDKs), it is handled inside a span that continues that trace.

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from processing.errors import OwnershipLostError
 from processing.event import Event
+from processing.progress.copies import Copies
 from processing.progress.store import Mark
 from processing.settings import ProgressMode
 
@@ -17,23 +18,30 @@ class BatchProgress:
     Each write contains all events that finished during the previous write.
 
     Args:
-        commit: writes a watermark and finished events, retries after errors, and returns whether
-            this instance still owns the partition.
+        commit: writes a watermark, finished events and, if there are any, the marks of copies;
+            retries after errors, and returns whether this instance still owns the partition.
         events: the events of the batch, in order.
         finished: the events that were finished before the batch started.
         mode: `strict`: `finish` waits until its event is committed; `relaxed`: it does not wait.
         moved: called after each write with the first unfinished event, or None.
+        copies: the copies in the batch; each is finished together with its event. None: the batch
+            has none, and no marks are written.
     """
 
     def __init__(
         self,
-        commit: Callable[[Mark | None, Sequence[Mark]], Awaitable[bool]],
+        commit: Callable[..., Awaitable[bool]],
         events: Sequence[Event],
         finished: Sequence[Event],
         mode: ProgressMode,
         moved: Callable[[Event | None], None] = lambda _first: None,
+        *,
+        copies: Copies | None = None,
     ) -> None:
         self._moved = moved
+        self._copies = copies
+        self._behind = {} if copies is None else dict(copies.behind)
+        self._copied = 0
         self._commit = commit
         self._events = events
         self._strict = mode == "strict"
@@ -44,6 +52,19 @@ class BatchProgress:
         self._group: asyncio.Future[None] | None = None
         self._writer: asyncio.Task[None] | None = None
         self._error: Exception | None = None
+
+    @property
+    def copied(self) -> int:
+        """Return the number of copies that were finished."""
+        return self._copied
+
+    def finish_known(self) -> None:
+        """Record that the copies of events of earlier batches are finished; nobody waits."""
+        if self._copies is not None and self._copies.known:
+            self._pending += self._copies.known
+            self._copied += len(self._copies.known)
+            if self._writer is None:
+                self._writer = asyncio.create_task(self._write())
 
     @property
     def writing(self) -> bool:
@@ -61,6 +82,10 @@ class BatchProgress:
             StorageUnavailableError: the record could not be written.
         """
         self._pending.append(event)  # also after an error: the event is finished
+        if self._behind:
+            copies = self._behind.pop(event.sequence_number, ())
+            self._pending += copies
+            self._copied += len(copies)
         if self._group is None:
             self._group = asyncio.get_running_loop().create_future()
         group = self._group
@@ -97,7 +122,9 @@ class BatchProgress:
                     if watermark is None or event.sequence_number > watermark.sequence_number
                 ]
                 try:
-                    if not await self._commit(watermark, above):
+                    marks = None if self._copies is None else self._copies.marks_of(pending)
+                    sent = () if marks is None else (marks,)
+                    if not await self._commit(watermark, above, *sent):
                         self._error = self._error or OwnershipLostError(
                             "another instance owns the partition now and processes its events"
                         )

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 
 from processing.identity import Source
-from processing.progress.store import ClockStep, Mark, Progress
+from processing.progress.store import MOST_MARKS, ClockStep, Mark, Progress, SentMarks
 
 
 class MemoryProgressStore:
@@ -30,6 +30,7 @@ class MemoryProgressStore:
         self._since: dict[Source, int] = {}
         self._epochs: dict[Source, int] = {}
         self._claimed: dict[Source, int] = {}
+        self._sent: dict[Source, dict[str, int]] = {}
 
     def take(self, source: Source) -> tuple[Progress, int]:
         """Make the caller a partition's owner; return the progress and the earlier owner."""
@@ -65,7 +66,12 @@ class MemoryProgressStore:
         return self.owner(source) <= owner
 
     async def commit(
-        self, source: Source, owner: int, watermark: Mark | None, finished: Sequence[Mark]
+        self,
+        source: Source,
+        owner: int,
+        watermark: Mark | None,
+        finished: Sequence[Mark],
+        sent: SentMarks | None = None,
     ) -> bool:
         """See `ProgressStore.commit`."""
         known = self._known.get(source, Progress())
@@ -79,9 +85,17 @@ class MemoryProgressStore:
         above = dict(known.finished) | {mark.sequence_number: mark.enqueued_ms for mark in finished}
         if highest is not None:
             above = {seq: ms for seq, ms in above.items() if seq > highest.sequence_number}
+        if sent is not None:
+            self._note_sent(source, sent)
         latest = max(known.owner, owner)
         self._known[source] = replace(known, watermark=highest, finished=above, owner=latest)
         return known.owner <= owner
+
+    async def sent(self, source: Source, ids: Collection[str]) -> dict[str, int]:
+        """See `ProgressStore.sent`."""
+        await asyncio.sleep(0)
+        marks = self._sent.get(source, {})
+        return {each: marks[each] for each in ids if each in marks}
 
     async def note_created(self, source: Source, created_ms: int) -> None:
         """See `ProgressStore.note_created`."""
@@ -101,10 +115,16 @@ class MemoryProgressStore:
         step = self._known.get(source, Progress()).step
         owner = self._new_owner(source)
         self._since[source] = owner
+        self._sent.pop(source, None)
         self._reset_ms[source] = self._now_ms()
         self._epochs[source] = self.epoch(source) + 1
         self._known[source] = Progress(owner=owner, created_ms=created_ms, step=step)
         return self._known[source]
+
+    def _note_sent(self, source: Source, sent: SentMarks) -> None:
+        marks = self._sent.get(source, {}) | {mark.id: mark.enqueued_ms for mark in sent.marks}
+        kept = [(ms, each) for each, ms in marks.items() if ms >= sent.oldest_ms]
+        self._sent[source] = {each: ms for ms, each in sorted(kept)[-MOST_MARKS:]}
 
     def _new_owner(self, source: Source) -> int:
         """Return a higher token than all earlier ones, and note it as the latest claim.

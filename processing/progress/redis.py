@@ -6,7 +6,7 @@ The claim on a partition reads the progress together with the state of the parke
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,14 +18,14 @@ from breaker.stores.redis import FAILURES, explained
 from processing.errors import StorageUnavailableError
 from processing.formats.keys import FORMAT, OLDEST_FORMAT, newer_format, partition_prefix
 from processing.identity import Source
-from processing.progress.store import ClockStep, Mark, Progress
+from processing.progress.store import MOST_MARKS, ClockStep, Mark, Progress, SentMarks
 
 _SCRIPTS = Path(__file__).parent / "scripts"
 _LOADED = ("sequence_number", "enqueued_ms", "hub_created_ms", "clock_step")
 
 
 class RedisProgressStore:
-    """A progress store in Redis: a hash and a sorted set per partition, both with an expiry.
+    """A progress store in Redis: a hash and two sorted sets per partition, all with an expiry.
 
     Args:
         client: a redis.asyncio client; the caller closes it.
@@ -64,7 +64,12 @@ class RedisProgressStore:
         return latest is None or int(latest) <= owner
 
     async def commit(
-        self, source: Source, owner: int, watermark: Mark | None, finished: Sequence[Mark]
+        self,
+        source: Source,
+        owner: int,
+        watermark: Mark | None,
+        finished: Sequence[Mark],
+        sent: SentMarks | None = None,
     ) -> bool:
         """See `ProgressStore.commit`."""
         args: list[Any] = [self._ttl, owner, "", ""]
@@ -72,10 +77,32 @@ class RedisProgressStore:
             args[2:] = [watermark.sequence_number, watermark.enqueued_ms]
         # One text: encoding two arguments per event would cost more than the whole command.
         args.append(" ".join([f"{mark.sequence_number}:{mark.enqueued_ms}" for mark in finished]))
+        keys = progress_keys(source)[:2]
+        if sent is not None:
+            keys.append(sent_key(source))
+            marks = " ".join([f"{mark.id}:{mark.enqueued_ms}" for mark in sent.marks])
+            args += [marks, sent.oldest_ms, MOST_MARKS]
         try:
-            return bool(await self._commit(progress_keys(source)[:2], args))
+            return bool(await self._commit(keys, args))
         except FAILURES as error:
             raise _unavailable("commit", source, error) from error
+
+    async def sent(self, source: Source, ids: Collection[str]) -> dict[str, int]:
+        """See `ProgressStore.sent`."""
+        if not ids:
+            return {}
+        try:
+            async with self._client.pipeline(transaction=True) as pipe:
+                pipe.hmget(progress_keys(source)[0], "since", "sent_since")
+                pipe.zmscore(sent_key(source), list(ids))
+                (since, written), scores = await pipe.execute()
+        except FAILURES as error:
+            raise _unavailable("sent", source, error) from error
+        # A reset by an older version leaves the marks, which belong to events from before.
+        if written is None or int(written) != int(since or 0):
+            return {}
+        found = zip(ids, scores, strict=True)
+        return {each: int(score) for each, score in found if score is not None}
 
     async def note_created(self, source: Source, created_ms: int) -> None:
         """See `ProgressStore.note_created`."""
@@ -96,7 +123,8 @@ class RedisProgressStore:
         """See `ProgressStore.reset`."""
         try:
             args: list[Any] = [self._ttl, FORMAT, OLDEST_FORMAT, created_ms]
-            owner, *found = await self._reset(progress_keys(source), args)
+            keys = [*progress_keys(source), sent_key(source)]
+            owner, *found = await self._reset(keys, args)
         except FAILURES as error:
             raise _unavailable("reset", source, error) from error
         if owner in (b"newer", "newer"):
@@ -108,6 +136,11 @@ def progress_keys(source: Source) -> list[str]:
     """Return a partition's keys: watermark and owner, finished events, lowest format."""
     prefix = partition_prefix(source)
     return [f"{prefix}progress:watermark", f"{prefix}progress:finished", f"{prefix}format"]
+
+
+def sent_key(source: Source) -> str:
+    """Return the key of a partition's marks for copies of finished events."""
+    return f"{partition_prefix(source)}progress:sent"
 
 
 def parsed(

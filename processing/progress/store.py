@@ -8,12 +8,15 @@ recreated hub counts from zero.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from processing.event import Event
 from processing.identity import Source
+
+MOST_MARKS = 100_000
+"""Most marks of one partition for copies of its events; they take about 12 MB of Redis."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +25,37 @@ class Mark:
 
     sequence_number: int
     enqueued_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class SentMark:
+    """The mark of a finished event by which a copy of the event is recognised.
+
+    Attributes:
+        id: text of the producer's id, without blanks and colons; see `CopyFinder.ids_of`.
+        enqueued_ms: the event's enqueued time, milliseconds since 1970.
+    """
+
+    id: str
+    enqueued_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class SentMarks:
+    """The marks of one commit.
+
+    Attributes:
+        marks: the marks.
+        window_ms: milliseconds of enqueued time for which a mark is kept.
+    """
+
+    marks: Sequence[SentMark]
+    window_ms: int
+
+    @property
+    def oldest_ms(self) -> int:
+        """The lowest enqueued time of a mark that is kept, milliseconds since 1970."""
+        return max(mark.enqueued_ms for mark in self.marks) - self.window_ms
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,15 +118,28 @@ class ProgressStore(Protocol):
         ...
 
     async def commit(
-        self, source: Source, owner: int, watermark: Mark | None, finished: Sequence[Mark]
+        self,
+        source: Source,
+        owner: int,
+        watermark: Mark | None,
+        finished: Sequence[Mark],
+        sent: SentMarks | None = None,
     ) -> bool:
         """Add finished events and raise the watermark; the watermark is never lowered.
 
         A repeat changes nothing. Events of a stale owner are finished, too, so they are added
-        unless the progress was reset since.
+        unless the progress was reset since. The marks of `sent` are stored in the same step; the
+        marks that left the window, and the oldest above `MOST_MARKS`, are deleted.
 
         Returns:
             Whether `owner` is still the latest owner.
+        """
+        ...
+
+    async def sent(self, source: Source, ids: Collection[str]) -> dict[str, int]:
+        """Return the enqueued times of marks by id, milliseconds since 1970.
+
+        A reset deletes all marks.
         """
         ...
 

@@ -7,6 +7,7 @@
 -- KEYS[2]  sorted set of finished events above the watermark: member "<sequence>:<enqueued ms>",
 --          score sequence
 -- KEYS[3]  string: the lowest version of the data's format that may process this partition
+-- KEYS[4]  sorted set of marks for copies of finished events
 -- ARGV[1]  seconds until an idle partition's progress expires
 -- ARGV[2]  the version of the data's format that the caller reads and writes
 -- ARGV[3]  the lowest version that reads what the caller writes
@@ -16,7 +17,7 @@ local lowest = tonumber(redis.call('GET', KEYS[3]) or '0')
 if lowest > tonumber(ARGV[2]) then
   return {'newer', lowest}
 end
-redis.call('DEL', KEYS[2])  -- first, because a full Redis permits a write once memory is freed
+redis.call('DEL', KEYS[2], KEYS[4])  -- first, because a full Redis permits a write once memory is freed
 if lowest < tonumber(ARGV[3]) then
   redis.call('SET', KEYS[3], ARGV[3])
 end

@@ -13,7 +13,7 @@ from processing.bootstrap import Application
 from processing.event import EventBatch
 from processing.identity import Source
 from processing.progress.redis import RedisProgressStore
-from processing.progress.store import Mark, Progress
+from processing.progress.store import Mark, Progress, SentMarks
 
 
 class ForgetfulStore(RedisProgressStore):
@@ -24,7 +24,12 @@ class ForgetfulStore(RedisProgressStore):
         return Progress()
 
     async def commit(
-        self, source: Source, owner: int, watermark: Mark | None, finished: Sequence[Mark]
+        self,
+        source: Source,
+        owner: int,
+        watermark: Mark | None,
+        finished: Sequence[Mark],
+        sent: SentMarks | None = None,
     ) -> bool:
         """Return True without storing anything."""
         return True

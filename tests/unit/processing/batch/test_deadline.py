@@ -22,7 +22,7 @@ from processing.event import Event
 from processing.identity import Source
 from processing.parking.store import Claim
 from processing.progress.memory import MemoryProgressStore
-from processing.progress.store import Mark
+from processing.progress.store import Mark, SentMarks
 from tests.support.processing.events import batch, event
 from tests.support.processing.processor_rig import Rig, keyed, open_rig, trip
 from tests.support.processing.replay_rig import open_rig as open_replays
@@ -192,7 +192,12 @@ class Away(MemoryProgressStore):
         self.hangs = hangs
 
     async def commit(
-        self, source: Source, owner: int, watermark: Mark | None, finished: Sequence[Mark]
+        self,
+        source: Source,
+        owner: int,
+        watermark: Mark | None,
+        finished: Sequence[Mark],
+        sent: SentMarks | None = None,
     ) -> bool:
         if now() >= self.after:
             if self.hangs:

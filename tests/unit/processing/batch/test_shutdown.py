@@ -27,7 +27,7 @@ from processing.handlers.time_limit import TimeLimit
 from processing.identity import Source
 from processing.poison.message import PoisonMessage
 from processing.progress.memory import MemoryProgressStore
-from processing.progress.store import Mark
+from processing.progress.store import Mark, SentMarks
 from tests.support.processing.events import SOURCE, batch, event
 from tests.support.processing.processor_rig import keyed, open_rig, trip
 
@@ -219,7 +219,12 @@ class SlowProgress(MemoryProgressStore):
         self.begun, self.release = asyncio.Event(), asyncio.Event()
 
     async def commit(
-        self, source: Source, owner: int, watermark: Mark | None, finished: Sequence[Mark]
+        self,
+        source: Source,
+        owner: int,
+        watermark: Mark | None,
+        finished: Sequence[Mark],
+        sent: SentMarks | None = None,
     ) -> bool:
         self.begun.set()
         await self.release.wait()

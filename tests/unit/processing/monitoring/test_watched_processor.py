@@ -31,7 +31,7 @@ from processing.parking.memory import MemoryParkingStore
 from processing.parking.store import Claim
 from processing.poison.memory import MemoryClaimChecks, MemoryPoisonQueue
 from processing.progress.memory import MemoryProgressStore
-from processing.progress.store import Mark
+from processing.progress.store import Mark, SentMarks
 from processing.settings import ProcessingSettings
 from tests.support.patience import HANG_SECONDS
 from tests.support.processing.events import SOURCE, batch, event
@@ -72,7 +72,12 @@ class AwayProgress(MemoryProgressStore):
     """A store that takes no commit."""
 
     async def commit(
-        self, source: Source, owner: int, watermark: Mark | None, finished: Sequence[Mark]
+        self,
+        source: Source,
+        owner: int,
+        watermark: Mark | None,
+        finished: Sequence[Mark],
+        sent: SentMarks | None = None,
     ) -> bool:
         raise StorageUnavailableError("Redis does not answer")
 
