@@ -109,5 +109,6 @@ async def test_copies_cost_one_command_for_each_batch_and_none_when_off(redis: R
     handled.clear()
     on = await commands(ProcessingSettings(dedupe_property="id"), 1000)
     assert handled == [1000 + 2 * number for number in range(100)]
-    assert off["evalsha"] == 2
-    assert on == off | {"zmscore": 1, "multi": 1}
+    # 200 copies cost one question, and one commit beside the claim.
+    assert (on["zmscore"], on["multi"], on["evalsha"]) == (1, 1, 2)
+    assert off.keys() == {"evalsha"}
