@@ -28,6 +28,7 @@ from breaker.configuration.local_settings import read_settings
 from breaker.configuration.pipelines import Pipeline, pipeline_of, pipelines_of
 
 OPTION = "--pipeline"
+_OTHERS = "breaker.other_pipelines"
 
 
 def pipeline_option[F: Callable[..., Any]](function: F) -> F:
@@ -70,6 +71,26 @@ def on_all_pipelines(function: Callable[..., Any]) -> Callable[..., Any]:
         return function(*args, pipelines=pipelines, **options)
 
     return settings_option(pipeline_option(chosen))
+
+
+def on_whole_app(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add `--settings FILE` to a command that works on the app with all its pipelines.
+
+    The function gets the parameter `pipelines`, a tuple of `Pipeline`.
+    """
+
+    @wraps(function)
+    def all_of_them(*args: Any, settings: Path | None, **options: Any) -> Any:
+        log_warnings()
+        return function(*args, pipelines=pipelines_of(read_settings(settings)), **options)
+
+    return settings_option(all_of_them)
+
+
+def other_pipelines() -> tuple[Pipeline, ...]:
+    """Return the app's pipelines besides the one that the command works on."""
+    others: tuple[Pipeline, ...] = click.get_current_context().meta.get(_OTHERS, ())
+    return others
 
 
 def need_one(pipelines: Sequence[Pipeline], **given: bool) -> None:
@@ -135,11 +156,14 @@ def _one(settings: Path | None, name: str | None) -> Pipeline:
     """
     log_warnings()
     values = read_settings(settings)
-    if name is None and len(found := pipelines_of(values)) > 1:
+    found = pipelines_of(values)
+    if name is None and len(found) > 1:
         raise _several(found, "the command works on one of them")
     pipeline = pipeline_of(values, name)
     if pipeline.declared:
-        click.get_current_context().meta[PIPELINE_IN_CONTEXT] = pipeline.name
+        meta = click.get_current_context().meta
+        meta[PIPELINE_IN_CONTEXT] = pipeline.name
+        meta[_OTHERS] = tuple(each for each in found if each.name != pipeline.name)
     return pipeline
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
-from pathlib import Path
 
 import click
 
-from breaker.configuration.command_line import json_option, say_error, settings_option
-from breaker.configuration.local_settings import read_settings
+from breaker.configuration.command_line import json_option, say_error
+from breaker.configuration.pipeline_option import on_one_pipeline
+from breaker.configuration.pipelines import Pipeline
 from processing.cli.options import by_option, command, reason_option
 from processing.cli.output import Bar, show_key
 from processing.cli.redrive import summary_text
@@ -21,20 +21,18 @@ from processing.redrive.selection import Selection
 
 @click.command(short_help="Discard a poisoned event, on record.")
 @click.argument("event_id", metavar="ID")
-@settings_option
+@on_one_pipeline
 @reason_option("the record", required=True)
 @by_option("the record")
 @json_option
 @command
-async def discard(
-    settings: Path | None, *, event_id: str, reason: str, by: str, as_json: bool
-) -> int:
+async def discard(pipeline: Pipeline, *, event_id: str, reason: str, by: str, as_json: bool) -> int:
     """Discard a poisoned event, write a record, and replay the events parked behind it.
 
     ID is the id of the event, or the end of the id after a '/'. The exit code is 1 if the event is
     not discarded, or an event behind it is not handled.
     """
-    values = read_settings(settings)
+    values = pipeline.settings
     async with open_poison(values) as storage:
         decision = await Discard.decide(
             *(storage.reader, storage.claims, event_id),

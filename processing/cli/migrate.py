@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import click
 
-from breaker.configuration.command_line import json_option, settings_option
-from breaker.configuration.local_settings import read_settings
+from breaker.configuration.command_line import json_option
+from breaker.configuration.pipeline_option import on_one_pipeline
+from breaker.configuration.pipelines import Pipeline
 from processing.cli.options import command
 from processing.cli.output import table
 from processing.operations import open_migration
 
 
 @click.command(short_help="Take over data in Redis of version 0.1.")
-@settings_option
+@on_one_pipeline
 @json_option
 @command
-async def migrate(settings: Path | None, *, as_json: bool) -> int:
+async def migrate(pipeline: Pipeline, *, as_json: bool) -> int:
     """Take over data in Redis that version 0.1 wrote; the app does this once by itself."""
-    async with open_migration(read_settings(settings)) as migration:
+    async with open_migration(pipeline.settings) as migration:
         done = await migration.run()
     rows = [
         (

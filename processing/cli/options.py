@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from functools import wraps
 from typing import Any
 
@@ -22,7 +22,7 @@ from breaker.configuration.command_line import (
 from breaker.configuration.errors import ConfigurationError
 from processing.errors import HandlerLoadError, ProcessingError
 
-_CODES = {
+CODES: Mapping[type[Exception], int] = {
     ConfigurationError: WRONG_ARGUMENT,
     HandlerLoadError: WRONG_ARGUMENT,
     ProcessingError: FAILED,
@@ -30,6 +30,7 @@ _CODES = {
     OSError: FAILED,
     ValueError: FAILED,
 }
+"""The exit codes of the errors that a command may raise."""
 
 
 def command[**P](function: Callable[P, Coroutine[Any, Any, int]]) -> Callable[P, int]:
@@ -41,7 +42,7 @@ def command[**P](function: Callable[P, Coroutine[Any, Any, int]]) -> Callable[P,
         logging.getLogger("azure").setLevel(logging.ERROR)
         return function(*args, **kwargs)
 
-    return exit_codes(_CODES)(asynchronous(logging_warnings))
+    return exit_codes(CODES)(asynchronous(logging_warnings))
 
 
 def by_option[F: Callable[..., Any]](purpose: str) -> Callable[[F], F]:

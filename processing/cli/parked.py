@@ -6,8 +6,8 @@ import json
 import logging
 import shlex
 import sys
-from collections.abc import Iterable
-from pathlib import Path
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import click
@@ -18,12 +18,18 @@ from breaker.configuration.command_line import (
     confirmed,
     json_option,
     say_error,
-    settings_option,
     yes_option,
 )
-from breaker.configuration.local_settings import read_settings
+from breaker.configuration.pipeline_option import (
+    choice,
+    need_one,
+    on_all_pipelines,
+    on_one_pipeline,
+    show_each,
+)
+from breaker.configuration.pipelines import Pipeline
 from processing.cli.moved import say_moved
-from processing.cli.options import by_option, command, reason_option
+from processing.cli.options import CODES, by_option, command, reason_option
 from processing.cli.output import Pages, in_seconds, printable, short_id, show_key, when
 from processing.event import enqueued_time
 from processing.formats import json_text
@@ -43,8 +49,18 @@ HEADINGS = (
 WAITS = "waits for an operator"
 
 
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """The keys that an operator asks for; `dependency` is "" for those of all dependencies."""
+
+    partition: str | None
+    dependency: str
+    limit: int
+    after: str | None
+
+
 @click.command("list", short_help="List parked and deferred keys, oldest first.")
-@settings_option
+@on_all_pipelines
 @click.option("--partition", metavar="P", help="List only the keys of this partition.")
 @click.option("--dependency", metavar="NAME", help="List only keys that wait for this dependency.")
 @click.option(
@@ -60,7 +76,7 @@ WAITS = "waits for an operator"
 @json_option
 @command
 async def list_keys(
-    settings: Path | None,
+    pipelines: Sequence[Pipeline],
     *,
     partition: str | None,
     dependency: str | None,
@@ -68,17 +84,33 @@ async def list_keys(
     after: str | None,
     as_json: bool,
 ) -> int:
-    """List parked and deferred keys, oldest first: why each key waits, and its next try."""
-    need, begins_with = (dependency or "").lower(), after
-    shown, pages = 0, Pages(HEADINGS)
-    async with open_parking(read_settings(settings)) as lists:
-        listing = await KeyListing.read(lists.store, partition)
-        while shown < limit:
-            most = min(PAGE_KEYS, limit - shown)
-            found = await listing.page(after, most, dependency=need)
+    """List parked and deferred keys, oldest first: why each key waits, and its next try.
+
+    Several pipelines are shown one after another; each JSON object then names its pipeline.
+    """
+    need_one(pipelines, partition=partition is not None, after=after is not None)
+    wanted = _Wanted(partition, (dependency or "").lower(), limit, after)
+
+    async def show(pipeline: Pipeline) -> int:
+        named = {"pipeline": pipeline.name} if len(pipelines) > 1 else {}
+        await _list_keys(pipeline, wanted, named, as_json=as_json)
+        return 0
+
+    return await show_each(pipelines, show, codes=CODES, headings=not as_json)
+
+
+async def _list_keys(
+    pipeline: Pipeline, wanted: _Wanted, named: Mapping[str, str], *, as_json: bool
+) -> None:
+    after, shown, pages = wanted.after, 0, Pages(HEADINGS)
+    async with open_parking(pipeline.settings) as lists:
+        listing = await KeyListing.read(lists.store, wanted.partition)
+        while shown < wanted.limit:
+            most = min(PAGE_KEYS, wanted.limit - shown)
+            found = await listing.page(after, most, dependency=wanted.dependency)
             if found.keys:
                 now = await lists.now()
-                lines = [json_text.dumps(document(each, now)) for each in found.keys]
+                lines = [json_text.dumps({**named, **document(each, now)}) for each in found.keys]
                 print("\n".join(lines) if as_json else pages.page(_rows(found.keys, now)))
             shown, after = shown + len(found.keys), found.after
             if after is None:
@@ -87,13 +119,13 @@ async def list_keys(
     if after is not None:
         print(
             f"{shown:,} of {listing.total:,} keys are shown; continue with "
-            f"--after {shlex.quote(after)}",
+            f"{choice(pipeline)}--after {shlex.quote(after)}",
             file=sys.stderr,
         )
-    elif not shown and not as_json and begins_with is None:
-        place = "" if partition is None else f" in partition {partition}"
+    elif not shown and not as_json and wanted.after is None:
+        place = "" if wanted.partition is None else f" in partition {wanted.partition}"
+        need = wanted.dependency
         print(f"No parked keys{place}" + (f" wait for dependency {need}" if need else ""))
-    return 0
 
 
 def _rows(keys: Iterable[ListedKey], now: float) -> list[tuple[object, ...]]:
@@ -102,19 +134,19 @@ def _rows(keys: Iterable[ListedKey], now: float) -> list[tuple[object, ...]]:
 
 @click.command("poison-head", short_help="Poison the event that keeps its partition.")
 @click.argument("partition", metavar="PARTITION")
-@settings_option
+@on_one_pipeline
 @yes_option
 @by_option("the log line")
 @json_option
 @command
 async def poison_head(
-    settings: Path | None, *, partition: str, yes: bool, by: str, as_json: bool
+    pipeline: Pipeline, *, partition: str, yes: bool, by: str, as_json: bool
 ) -> int:
     """Poison the first unfinished event of a partition at its next attempt.
 
     The partition then continues. PARTITION is the id of the partition, such as 0.
     """
-    async with open_poison_head(read_settings(settings)) as heads:
+    async with open_poison_head(pipeline.settings) as heads:
         head = await heads.find(partition)
         print(_head_text(head), file=sys.stderr if as_json else sys.stdout)
         if not confirmed("Poison this event?", yes=yes):
@@ -135,13 +167,13 @@ async def poison_head(
 
 @click.command("drop-mark", short_help="Give up parked events that Redis has lost.")
 @click.argument("partition", metavar="PARTITION")
-@settings_option
+@on_one_pipeline
 @reason_option("the record", required=True)
 @by_option("the record")
 @json_option
 @command
 async def drop_lost_events(
-    settings: Path | None, *, partition: str, reason: str, by: str, as_json: bool
+    pipeline: Pipeline, *, partition: str, reason: str, by: str, as_json: bool
 ) -> int:
     """Give up the parked events of a partition that Redis has lost.
 
@@ -149,7 +181,7 @@ async def drop_lost_events(
     hub retains them. PARTITION is the id of the partition, such as 0. The exit code is 1 if the
     partition has no mark.
     """
-    async with open_marks(read_settings(settings)) as app:
+    async with open_marks(pipeline.settings) as app:
         source = Source(app.identity, partition)
         try:
             has_mark = await app.marks.read(source) is not None

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from pathlib import Path
 
 import click
 
-from breaker.configuration.command_line import json_option, say_error, settings_option
-from breaker.configuration.local_settings import read_settings
-from processing.cli.options import command
+from breaker.configuration.command_line import json_option, say_error
+from breaker.configuration.pipeline_option import on_all_pipelines, show_each
+from breaker.configuration.pipelines import Pipeline
+from processing.cli.options import CODES, command
 from processing.cli.output import printable, table
 from processing.monitoring.expired import expired_lately, expired_problems
 from processing.monitoring.reasons import Why, todo
@@ -27,23 +27,33 @@ HEADINGS = (
 
 
 @click.command(short_help="List the partitions: lag, parked and expired events.")
-@settings_option
+@on_all_pipelines
 @json_option
 @command
-async def partitions(settings: Path | None, *, as_json: bool) -> int:
+async def partitions(pipelines: Sequence[Pipeline], *, as_json: bool) -> int:
     """List the partitions: lag, parked events, expired events, a recreated hub.
 
     The exit code is 1 if the hub was recreated and a partition must be rewound, or if a partition
-    cannot be read.
+    cannot be read. Several pipelines are shown one after another; each JSON object then names its
+    pipeline.
     """
-    async with open_lag(read_settings(settings)) as opened:
+
+    async def show(pipeline: Pipeline) -> int:
+        named = {"pipeline": pipeline.name} if len(pipelines) > 1 else {}
+        return await _show(pipeline, named, as_json=as_json)
+
+    return await show_each(pipelines, show, codes=CODES, headings=not as_json)
+
+
+async def _show(pipeline: Pipeline, named: Mapping[str, str], *, as_json: bool) -> int:
+    async with open_lag(pipeline.settings) as opened:
         reading = await opened.reader.read()
         hub, lags = opened.hub, reading.partitions
     now_ms = time.time_ns() // 1_000_000
     if as_json:
         for each in lags:
             gaps = [asdict(gap) | {"events": gap.events} for gap in each.gaps]
-            print(json.dumps(asdict(each) | {"gaps": gaps}))
+            print(json.dumps({**named, **asdict(each), "gaps": gaps}))
     else:
         print(table(HEADINGS, [_row(each, now_ms) for each in lags]))
         for text in _notes(hub, lags, now_ms):

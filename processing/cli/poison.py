@@ -8,12 +8,14 @@ from pathlib import Path
 
 import click
 
-from breaker.configuration.command_line import CommandGroup, say_error, settings_option
-from breaker.configuration.local_settings import read_settings
+from breaker.configuration.command_line import CommandGroup, say_error
+from breaker.configuration.pipeline_option import OPTION, on_one_pipeline
+from breaker.configuration.pipelines import Pipeline
 from processing.cli.discard import discard
 from processing.cli.options import command
 from processing.cli.poison_list import fields_of, list_messages
 from processing.formats import json_text
+from processing.identity import PIPELINE
 from processing.operations import open_poison
 from processing.poison.claim_checks import BodyState, first_with_body
 from processing.poison.finding import find_copies
@@ -24,7 +26,7 @@ from processing.testing.as_test import source_of
 
 @click.command(short_help="Print one complete message as JSON.")
 @click.argument("event_id", metavar="ID")
-@settings_option
+@on_one_pipeline
 @click.option(
     "--body",
     type=click.Path(path_type=Path),
@@ -38,7 +40,7 @@ from processing.testing.as_test import source_of
 )
 @click.option("--json", is_flag=True, expose_value=False, help="Print JSON, as without it.")
 @command
-async def show(settings: Path | None, *, event_id: str, body: Path | None, as_test: bool) -> int:
+async def show(pipeline: Pipeline, *, event_id: str, body: Path | None, as_test: bool) -> int:
     """Print one complete message as JSON or as a test, or write its body to a file.
 
     ID is the id of the event, or the end of the id after a '/'. The exit code is 1 if the body is
@@ -46,7 +48,7 @@ async def show(settings: Path | None, *, event_id: str, body: Path | None, as_te
     """
     if as_test and body is not None:
         raise click.UsageError("--as-test and --body exclude each other; the test has the body")
-    async with open_poison(read_settings(settings)) as storage:
+    async with open_poison(pipeline.settings) as storage:
         copies = await find_copies(
             *(storage.reader, event_id, storage.own), index=storage.index, to_read=True
         )
@@ -80,7 +82,12 @@ def _whose(message: PoisonMessage) -> str:
     text = f"{message.id} belongs to another app, {message.source.identity.app}"
     if message.claim_check is None:
         return text
-    return f"{text}, which stores the body; show it with the settings of that app"
+    return f"{text}, which stores the body; show it with the settings of that app{_choose(message)}"
+
+
+def _choose(message: PoisonMessage) -> str:
+    pipeline = message.source.identity.pipeline
+    return "" if pipeline == PIPELINE else f" and {OPTION} {pipeline}"
 
 
 poison = CommandGroup(

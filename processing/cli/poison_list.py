@@ -7,7 +7,6 @@ import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import click
@@ -16,10 +15,15 @@ from breaker.configuration.command_line import (
     WholeNumber,
     json_option,
     say_error,
-    settings_option,
 )
-from breaker.configuration.local_settings import read_settings
-from processing.cli.options import command
+from breaker.configuration.pipeline_option import (
+    choice,
+    need_one,
+    on_all_pipelines,
+    show_each,
+)
+from breaker.configuration.pipelines import Pipeline
+from processing.cli.options import CODES, command
 from processing.cli.output import Bar, printable, show_key, table, when
 from processing.errors import ProcessingError, StorageUnavailableError
 from processing.formats import json_text
@@ -70,7 +74,7 @@ class _Cursor(click.ParamType[str]):
 
 
 @click.command("list", short_help="List the app's poison messages, oldest first.")
-@settings_option
+@on_all_pipelines
 @json_option
 @click.option(
     "--limit",
@@ -98,7 +102,7 @@ class _Cursor(click.ParamType[str]):
 )
 @command
 async def list_messages(
-    settings: Path | None,
+    pipelines: Sequence[Pipeline],
     *,
     as_json: bool,
     limit: int | None,
@@ -107,7 +111,11 @@ async def list_messages(
     search: str,
     fresh: bool,
 ) -> int:
-    """List the app's poison messages, oldest first, without their bodies."""
+    """List the app's poison messages, oldest first, without their bodies.
+
+    Several pipelines are shown one after another.
+    """
+    need_one(pipelines, after=after is not None)
     if after and ("/" in after) != (key is not None):
         how = "with" if "/" in after else "without"
         raise ProcessingError(
@@ -115,19 +123,23 @@ async def list_messages(
             "that printed the cursor"
         )
     wanted = _Wanted(key, search, after, limit)
-    async with open_poison(read_settings(settings)) as storage:
-        index, compared = await _compared(storage, fresh=fresh)
-        head = await _head(storage, index, compared)
-        if not as_json:
-            print("\n".join(head))
-            await _print_table(storage, index, wanted)
-            return 0
-        for line in head[1:]:
-            print(line, file=sys.stderr)
-        async for page, _ in _pages(index, wanted, limit):
-            for fields in await _documents(storage, page):
-                print(json_text.dumps(fields))
-    return 0
+
+    async def show(pipeline: Pipeline) -> int:
+        async with open_poison(pipeline.settings) as storage:
+            index, compared = await _compared(storage, fresh=fresh)
+            head = await _head(storage, index, compared)
+            if not as_json:
+                print("\n".join(head))
+                await _print_table(storage, index, wanted, choice(pipeline))
+                return 0
+            for line in head[1:]:
+                print(line, file=sys.stderr)
+            async for page, _ in _pages(index, wanted, limit):
+                for fields in await _documents(storage, page):
+                    print(json_text.dumps(fields))
+        return 0
+
+    return await show_each(pipelines, show, codes=CODES, headings=not as_json)
 
 
 async def _compared(storage: PoisonStorage, *, fresh: bool) -> tuple[PoisonIndex, Compared]:
@@ -187,7 +199,9 @@ async def _head(storage: PoisonStorage, index: PoisonIndex, compared: Compared) 
     return lines
 
 
-async def _print_table(storage: PoisonStorage, index: PoisonIndex, wanted: _Wanted) -> None:
+async def _print_table(
+    storage: PoisonStorage, index: PoisonIndex, wanted: _Wanted, chosen: str
+) -> None:
     rows: list[tuple[object, ...]] = []
     behind: str | None = None
     async for page, after in _pages(index, wanted, wanted.limit or LIMIT):
@@ -197,7 +211,7 @@ async def _print_table(storage: PoisonStorage, index: PoisonIndex, wanted: _Want
         print()
         print(table(_HEADINGS, rows))
     if behind is not None:
-        print(f"\nMore: add --after {behind}")
+        print(f"\nMore: add {chosen}--after {behind}")
 
 
 async def _pages(

@@ -6,12 +6,12 @@ import asyncio
 import json
 from contextlib import AbstractContextManager
 from dataclasses import asdict
-from pathlib import Path
 
 import click
 
-from breaker.configuration.command_line import json_option, settings_option
-from breaker.configuration.local_settings import read_settings
+from breaker.configuration.command_line import json_option
+from breaker.configuration.pipeline_option import on_one_pipeline
+from breaker.configuration.pipelines import Pipeline
 from processing.cli.moved import say_moved
 from processing.cli.options import command, one_of
 from processing.cli.output import EXAMPLE_IDS, Bar, show_key, show_list, table
@@ -44,7 +44,7 @@ LOST = (
 
 
 @click.command(short_help="Replay poisoned events, and events parked behind them.")
-@settings_option
+@on_one_pipeline
 @click.option(
     "--key", metavar="KEY", help="Replay only events of this key, also if the key is deferred."
 )
@@ -65,7 +65,7 @@ LOST = (
 @json_option
 @command
 async def redrive(
-    settings: Path | None,
+    pipeline: Pipeline,
     *,
     key: str | None,
     event_id: str | None,
@@ -79,7 +79,7 @@ async def redrive(
     not handled.
     """
     one_of(required=False, key=key is not None, id=event_id is not None, all=replays_all)
-    values = read_settings(settings)
+    values = pipeline.settings
     selection = Selection(key=key, id=event_id)
     async with open_redrive(values) as redrive:
         if dry_run:

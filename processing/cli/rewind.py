@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Mapping
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import click
@@ -17,9 +17,9 @@ from breaker.configuration.command_line import (
     WholeNumber,
     json_option,
     say_error,
-    settings_option,
 )
-from breaker.configuration.local_settings import read_settings
+from breaker.configuration.pipeline_option import on_one_pipeline, other_pipelines
+from breaker.configuration.pipelines import Pipeline
 from processing.cli.app import open_tools
 from processing.cli.options import by_option, command, one_of
 from processing.cli.output import printable, table
@@ -53,7 +53,7 @@ class _Wanted:
 
 
 @click.command(short_help="Process events again from a sequence number onwards.")
-@settings_option
+@on_one_pipeline
 @click.option("--partition", metavar="P", help="Rewind this partition.")
 @click.option(
     "--all",
@@ -89,7 +89,7 @@ class _Wanted:
 @json_option
 @command
 async def rewind(
-    settings: Path | None,
+    pipeline: Pipeline,
     *,
     partition: str | None,
     all_partitions: bool,
@@ -105,7 +105,8 @@ async def rewind(
     """Process events again from a sequence number onwards.
 
     Give --partition or --all, and one of --to, --to-start and --to-mark. Stop the app first, or add
-    --restart. The exit code is 1 if a partition is left as it is, or the app is not started again.
+    --restart, which stops the app with all its pipelines. The exit code is 1 if a partition is left
+    as it is, or the app is not started again.
     """
     one_of(required=True, partition=partition is not None, all=all_partitions)
     one_of(required=True, to=to is not None, to_start=to_start, to_mark=to_mark)
@@ -119,7 +120,7 @@ async def rewind(
             "--restart takes no --force: it waits until no host owns the partitions"
         )
     wanted = _Wanted(partition, to, to_mark, force, by, as_json)
-    values = read_settings(settings)
+    values = pipeline.settings
     async with open_rewind(values) as opened:
         plan = await _plan(opened, wanted)
         if dry_run:
@@ -216,11 +217,17 @@ async def _restart(
     """
     result = _Result(plan)
     partitions = {step.partition for step in plan.steps}
-    bars = StageBars(quiet=wanted.as_json)
-    async with open_tools(settings) as tools:
+    bars, also = StageBars(quiet=wanted.as_json), other_pipelines()
+    async with AsyncExitStack() as opening:
+        tools = await opening.enter_async_context(open_tools(settings))
         if tools.site is None:
             raise SettingsError(NOT_SET)
-        await tools.breaker.refresh()
+        others = [
+            (await opening.enter_async_context(open_tools(each.settings))).breaker for each in also
+        ]
+        await asyncio.gather(*(each.refresh() for each in (tools.breaker, *others)))
+        if also:
+            say(f"The app's other pipelines stop, too: {', '.join(each.name for each in also)}")
 
         async def act(stopping: Stopping) -> None:
             result.plan = await _plan(rewind, wanted)
@@ -237,6 +244,7 @@ async def _restart(
             reason="rewind",
             owned_seconds=lambda: rewind.owned_seconds(partitions),
             show=bars,
+            others=others,
         )
         try:
             with calling_on_signals(interrupt):

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from processing.errors import OtherAppError
-from processing.identity import Identity
+from processing.identity import PIPELINE, Identity
 from processing.poison.message import PoisonMessage
 
 
@@ -39,8 +39,10 @@ def left_alone(others: Mapping[str, int]) -> str:
 
 def refusal(message: PoisonMessage, own: Identity) -> OtherAppError:
     """Return the error for an action on a message of another app."""
+    owner = message.source.identity
+    choose = "" if owner.pipeline == PIPELINE else f", and choose the pipeline {owner.pipeline}"
     return OtherAppError(
-        f"event {message.id} belongs to the app {message.source.identity.app}, not to this app "
-        f"({own.app}); nothing was changed. Run the command, or open the console, with the "
-        "settings of that app"
+        f"event {message.id} belongs to the app {owner.app}, not to this app ({own.app}); nothing "
+        "was changed. Run the command, or open the console, with the settings of that app"
+        f"{choose}"
     )

@@ -1,11 +1,11 @@
-"""Stop and start by an operator, on record in the circuit's history."""
+"""Stop and start by an operator, on record in the history of each circuit of the app."""
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 from breaker import CircuitBreaker, StoreUnavailableError
 from breaker.chain import Step, StepKind
@@ -40,6 +40,7 @@ async def act(
     by: str,
     reason: str = "",
     now: Callable[[], float] = time.time,
+    others: Sequence[CircuitBreaker] = (),
 ) -> Act:
     """Ask for a stop or a start, and put it on record.
 
@@ -52,6 +53,7 @@ async def act(
         by: the operator.
         reason: for the history.
         now: returns the time, seconds since the epoch.
+        others: the circuits of the app's other pipelines, whose histories get the step too.
     """
     at, error = now(), None
     try:
@@ -66,11 +68,14 @@ async def act(
         at=at,
         by=by,
     )
-    try:
-        await breaker.approvals.report(step)
-        starts = kind is StepKind.START and step.accepted
-        released = await breaker.approvals.release_starts() if starts else 0
-    except StoreUnavailableError as problem:
-        logger.warning("the %s by %r is not on record: %s", kind, by, problem)
-        return Act(step, error, str(problem), 0)
-    return Act(step, error, "", released)
+    released = 0
+    problems: dict[str, None] = {}
+    for each in (breaker, *others):
+        try:
+            await each.approvals.report(replace(step, generation=each.circuit.generation))
+            if kind is StepKind.START and step.accepted:
+                released += await each.approvals.release_starts()
+        except StoreUnavailableError as problem:
+            logger.warning("the %s by %r is not on record: %s", kind, by, problem)
+            problems[str(problem)] = None
+    return Act(step, error, "; ".join(problems), released)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -102,6 +102,7 @@ class Restart:
         sleep: pauses between two reads.
         now: returns the time, seconds since the epoch.
         clock: returns a time that never steps, in seconds.
+        others: the circuits of the app's other pipelines, which stop and start with it.
         report: the calls and their effects.
     """
 
@@ -115,6 +116,7 @@ class Restart:
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     now: Callable[[], float] = time.time
     clock: Callable[[], float] = time.monotonic
+    others: Sequence[CircuitBreaker] = ()
     report: RestartReport = field(default_factory=RestartReport)
     _waiting: asyncio.Task[None] | None = field(default=None, init=False)
     _acting: asyncio.Task[None] | None = field(default=None, init=False)
@@ -167,10 +169,8 @@ class Restart:
         except BaseException:
             self.report.stopped_at = None
             raise
-        done = await act(
-            StepKind.STOP, self.site, self.breaker, by=self.by, reason=self.reason, now=self.now
-        )
-        self.report.stop, self.report.unrecorded = done.step, done.unrecorded
+        done = await self._ask(StepKind.STOP)
+        self.report.stop = done.step
         if done.error is not None:
             # A refusal has changed nothing; without an answer the app may be stopping.
             if done.error.answered and not done.error.detail.startswith("HTTP 5"):
@@ -179,7 +179,11 @@ class Restart:
 
     async def _ask(self, kind: StepKind) -> Act:
         done = await act(
-            *(kind, self.site, self.breaker), by=self.by, reason=self.reason, now=self.now
+            *(kind, self.site, self.breaker),
+            by=self.by,
+            reason=self.reason,
+            now=self.now,
+            others=self.others,
         )
         self.report.unrecorded = self.report.unrecorded or done.unrecorded
         return done
@@ -189,14 +193,17 @@ class Restart:
 
         The app may have been started since without a record, so an older stop does not count.
         """
-        try:
-            chain = await self.breaker.approvals.status()
-        except StoreUnavailableError:
-            return False
-        stop, start = chain.stop, chain.start
-        if stop is None or not stop.accepted or (start is not None and start.at >= stop.at):
-            return False
-        return self.now() - stop.at < ASKING_SECONDS
+        for breaker in (self.breaker, *self.others):
+            try:
+                chain = await breaker.approvals.status()
+            except StoreUnavailableError:
+                continue
+            stop, start = chain.stop, chain.start
+            if stop is None or not stop.accepted or (start is not None and start.at >= stop.at):
+                continue
+            if self.now() - stop.at < ASKING_SECONDS:
+                return True
+        return False
 
     async def _until_stopped(self) -> None:
         last: SiteError | None = None
@@ -255,23 +262,16 @@ class Restart:
         self.report.acted = not self.report.interrupted
 
     async def _start(self, stopped_at: float) -> None:
-        if why := await stopped_by_others(self.breaker, stopped_at, self.by):
-            self.report.left_stopped = why
-            return
+        for breaker in (self.breaker, *self.others):
+            if why := await stopped_by_others(breaker, stopped_at, self.by):
+                self.report.left_stopped = why
+                return
         self._show(Stage.START, 0.0, RUN_SECONDS)
         for attempt in range(STARTS):
             if attempt:
                 await self.sleep(POLL_SECONDS)
-            done = await act(
-                StepKind.START,
-                self.site,
-                self.breaker,
-                by=self.by,
-                reason=self.reason,
-                now=self.now,
-            )
+            done = await self._ask(StepKind.START)
             self.report.start = done.step
-            self.report.unrecorded = self.report.unrecorded or done.unrecorded
             self.report.left_stopped = "" if done.error is None else str(done.error)
             if done.error is None:
                 self.report.stopped_at = None

@@ -18,6 +18,7 @@ from azure.storage.blob.aio import ContainerClient
 from azure.storage.queue.aio import QueueClient
 from redis.asyncio import Redis
 
+from breaker.configuration.pipelines import pipelines_of
 from processing.__main__ import main
 from processing.errors import PoisonEventError
 from processing.event import Event
@@ -30,6 +31,7 @@ from processing.parking.store import WritingAs
 from processing.partitions.checkpoints import CONTAINER
 from processing.poison.message import PoisonMessage
 from processing.wiring import Wiring
+from tests.support.handlers.appending import handled_file
 
 LARGE = b"x" * 60_000
 """A body that needs a claim check."""
@@ -37,16 +39,31 @@ LARGE = b"x" * 60_000
 
 @dataclass
 class App:
-    """One app: its settings, and the data that it leaves for an operator."""
+    """One app, or one of its pipelines: its settings, and the data that it leaves for an operator.
+
+    Attributes:
+        settings: the settings of the app, or of the pipeline.
+        settings_file: the settings of the app, in a file.
+        wiring: builds the parts.
+        chosen: the arguments that choose the pipeline.
+    """
 
     settings: dict[str, str]
     settings_file: Path
     wiring: Wiring
+    chosen: tuple[str, ...] = ()
 
     @property
     def identity(self) -> Identity:
         """The app's identity."""
         return self.wiring.connections.identity
+
+    @property
+    def checkpoints(self) -> str:
+        """The container and the folder of the app's checkpoints."""
+        connections = self.wiring.connections
+        names = (connections.event_hub_name, connections.event_hub_consumer_group)
+        return f"{CONTAINER}/{'/'.join((connections.namespace, *names))}/".lower()
 
     @property
     def source(self) -> Source:
@@ -56,7 +73,7 @@ class App:
     @property
     def handled(self) -> list[str]:
         """The events that the app's handler has handled: `<key> <sequence number>`."""
-        file = Path(self.settings["HANDLED_FILE"])
+        file = handled_file(self.settings)
         return file.read_text().splitlines() if file.exists() else []
 
     def event(self, key: str | None, number: int, body: bytes = b"{}") -> Event:
@@ -137,13 +154,11 @@ class App:
 
     async def run(self, *arguments: str) -> Ended:
         """Run `python -m processing` with the app's settings, in this process."""
+        if self.chosen:
+            return await run(*arguments, *self.chosen, settings=self.settings_file)
         file = self.settings_file.with_name(f"settings-{secrets.token_hex(4)}.json")
         file.write_text(json.dumps({"Values": dict(self.settings)}))
-        out, err = io.StringIO(), io.StringIO()
-        with redirect_stdout(out), redirect_stderr(err):
-            # The command runs in an event loop of its own, as in a process.
-            code = await asyncio.to_thread(main, [*arguments, "--settings", str(file)])
-        return Ended(code, out.getvalue(), err.getvalue())
+        return await run(*arguments, settings=file)
 
 
 @dataclass(frozen=True)
@@ -153,6 +168,15 @@ class Ended:
     code: int
     out: str
     err: str
+
+
+async def run(*arguments: str, settings: Path) -> Ended:
+    """Run `python -m processing` with a settings file, in this process."""
+    out, err = io.StringIO(), io.StringIO()
+    with redirect_stdout(out), redirect_stderr(err):
+        # The command runs in an event loop of its own, as in a process.
+        code = await asyncio.to_thread(main, [*arguments, "--settings", str(settings)])
+    return Ended(code, out.getvalue(), err.getvalue())
 
 
 @dataclass(frozen=True)
@@ -169,12 +193,10 @@ class Snapshot:
     messages: Mapping[str, tuple[str, str]]
     blobs: Mapping[str, str]
 
-    def changes(self, after: Snapshot, *, of: App) -> dict[str, Any]:
+    def changes(self, after: Snapshot, *, of: App | None) -> dict[str, Any]:
         """Return what has changed, without the keys of the app `of` and of its circuit."""
-        own = (str(of.identity), of.settings["BREAKER_NAME"])
-        stream = ("EVENT_HUB_NAME", "EVENT_HUB_CONSUMER_GROUP")
-        names = [of.wiring.connections.namespace, *(of.settings[name] for name in stream)]
-        checkpoints = f"{CONTAINER}/{'/'.join(names)}/".lower()
+        own = () if of is None else (str(of.identity), of.settings["BREAKER_NAME"])
+        checkpoints = None if of is None else of.checkpoints
         before_and_after = {
             "redis": (self.redis, after.redis),
             "messages": (self.messages, after.messages),
@@ -186,17 +208,21 @@ class Snapshot:
             for name in sorted({*before, *now})
             if before.get(name) != now.get(name)
             and not (kind == "redis" and any(each in name for each in own))
-            and not name.startswith(checkpoints)
+            and not (checkpoints and name.startswith(checkpoints))
         }
 
 
 @dataclass
 class TwoApps:
-    """Two apps, `a` and `b`; the tools under test are those of `a`."""
+    """Two apps, or two pipelines of one; the tools under test are those of `a`."""
 
     a: App
     b: App
     redis: Any = field(repr=False)
+
+    async def run(self, *arguments: str) -> Ended:
+        """Run `python -m processing` with the settings of both pipelines, and choose none."""
+        return await run(*arguments, settings=self.a.settings_file)
 
     async def snapshot(self) -> Snapshot:
         """Return all keys of Redis, and the messages and blobs of both apps."""
@@ -255,3 +281,40 @@ async def two_apps(
             apps.append(App(settings, file, wiring))
         client = await opened.enter_async_context(Redis.from_url(common["REDIS_URL"]))
         yield TwoApps(apps[0], apps[1], client)
+
+
+@asynccontextmanager
+async def two_pipelines(
+    settings: Mapping[str, str], directory: Path, *, one_queue: bool
+) -> AsyncIterator[TwoApps]:
+    """Yield the pipelines `orders` and `audit` of an app with these settings.
+
+    Args:
+        settings: the settings of the app; names that are not given are made for each run.
+        directory: folder for the settings, and for the records of the handlers.
+        one_queue: whether both pipelines write to one poison queue.
+    """
+    run_id = secrets.token_hex(4)
+    queue = {f"PIPELINE_{name}_POISON_QUEUE": f"poison-{run_id}" for name in ("ORDERS", "AUDIT")}
+    whole = {
+        "PIPELINES": "orders,audit",
+        "EVENT_HUB_CONSUMER_GROUP": "$Default",
+        "POISON_QUEUE": f"poison-{run_id}",
+        "EVENT_HANDLER": "tests.support.handlers.appending:AppendingHandler",
+        "HANDLED_FILE": str(directory / "handled.txt"),
+        "PROCESSING_POISON_ORDERING": "park",
+        "PROCESSING_MAX_ATTEMPTS": "1",
+        "BREAKER_NAME": f"c{run_id}",
+        **(queue if one_queue else {}),
+        **settings,
+    }
+    file = directory / "local.settings.json"
+    file.write_text(json.dumps({"IsEncrypted": False, "Values": whole}))
+    async with AsyncExitStack() as opened:
+        found = []
+        for each in pipelines_of(whole):
+            wiring = Wiring(each.settings, opened)
+            await wiring.migration().ensure()
+            found.append(App(dict(each.settings), file, wiring, ("--pipeline", each.name)))
+        client = await opened.enter_async_context(Redis.from_url(whole["REDIS_URL"]))
+        yield TwoApps(found[0], found[1], client)
