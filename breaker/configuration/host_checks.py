@@ -19,7 +19,7 @@ FIRST_BUNDLE = (4, 28, 0)
 _FREQUENCY = "extensions.eventHubs.batchCheckpointFrequency"
 _BUNDLE = "extensionBundle.version"
 _OF_HOST = re.compile(
-    r"EVENT_HUB_NAME|EVENT_HUB_CONSUMER_GROUP|AzureFunctionsJobHost(?:__|:).+"
+    r"(?:PIPELINE_[A-Z0-9]+_)?(?:EVENT_HUB_NAME|EVENT_HUB_CONSUMER_GROUP)|AzureFunctionsJobHost(?:__|:).+"
     r"|(?:EventHubConnection|AzureWebJobsStorage)(?:(?:__|:).+)?",
     re.IGNORECASE,
 )

@@ -11,6 +11,7 @@ import pytest
 
 from processing import bootstrap
 from processing.parts import Parts
+from processing.pipelines import running
 from scripts.load_app import SETTINGS
 
 ROOT = Path(__file__).parents[2]
@@ -116,6 +117,6 @@ async def test_the_first_use_leaves_the_event_loop_responsive(
             raise LoadedError
         raise AssertionError
 
-    monkeypatch.setattr(bootstrap, "_load_parts", load)
+    monkeypatch.setattr(running, "_load_parts", load)
     with pytest.raises(LoadedError):
         await bootstrap.Application(WITH_KEYS).deliver_alerts()

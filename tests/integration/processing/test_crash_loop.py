@@ -15,6 +15,7 @@ import pytest
 import redis
 from redis.asyncio import Redis
 
+from breaker.configuration.pipelines import pipeline_of
 from processing.operations import open_poison
 from tests.conftest import EventHubsEndpoint
 from tests.support.forked import Forked
@@ -118,6 +119,29 @@ async def test_event_that_kills_its_process_is_poisoned(
     async with Redis.from_url(settings["REDIS_URL"], decode_responses=True) as client:
         states = [key async for key in client.scan_iter("*:parking:state")]
         assert [await client.hget(key, "alone") for key in states] == [None] * len(states)
+
+
+async def test_event_of_one_pipeline_blames_no_event_of_another(
+    tmp_path: Path, settings: dict[str, str]
+) -> None:
+    """In careful mode an event is alone in the process, and not only in its pipeline.
+
+    The slow event is the first one of its pipeline at each death, so careful mode begins for both.
+    """
+    settings |= {
+        "PIPELINES": "orders,audit",
+        "PIPELINE_AUDIT_EVENT_HUB_CONSUMER_GROUP": "audit",
+        "PROCESSING_CAREFUL_AFTER": "1",
+        "PROCESSING_HOLD_SECONDS": "1",
+    }
+    batches = {"orders/0": ["slow:1", ""], "audit/1": ["kill", ""]}
+    running = App(tmp_path, settings, batches)
+    codes = running.run_until_done()
+    assert set(codes) == {KILLED}, running.log()
+    assert set(running.calls("end")) == {("0", 0), ("0", 1), ("1", 1)}
+    for pipeline, poisoned in (("orders", set()), ("audit", {("1", 0)})):
+        settings_of_one = dict(pipeline_of(settings, pipeline).settings)
+        assert set(await App(tmp_path, settings_of_one, {}).poisoned()) == poisoned
 
 
 @pytest.mark.long
