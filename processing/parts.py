@@ -82,7 +82,8 @@ class Parts:
             publisher = wiring.publisher(wiring.credential)
             if publisher is None:
                 logger.warning(
-                    "EVENT_GRID_TOPIC_ENDPOINT is not set; the circuit's alerts stay in Redis"
+                    "EVENT_GRID_TOPIC_ENDPOINT is not set; the alerts of circuit %s stay in Redis",
+                    breaking.name,
                 )
             breaker = await wiring.breaker(publisher, registers=True)
             dependencies = await wiring.dependencies(publisher, registers=True)
@@ -98,6 +99,7 @@ class Parts:
                 survey,
                 instance_name(),
                 created=await wiring.hub_created(),
+                pipeline=name,
             )
             create_gauges(watching, pipeline=name)
             warnings = []

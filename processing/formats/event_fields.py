@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from typing import Any, Protocol
 
-from processing.identity import Source
+from processing.identity import PIPELINE, Source
 
 
 class Named(Protocol):
@@ -26,13 +26,15 @@ class Named(Protocol):
 
 def log_fields(event: Named) -> dict[str, Any]:
     """Return the fields that identify an event in a log record; they contain no payload or key."""
-    return {
+    pipeline = event.source.identity.pipeline
+    found = {
         "event_id": event.id,
         "hub": event.source.hub,
         "partition": event.source.partition,
         "sequence_number": event.sequence_number,
         "key_hash": key_hash(event.key),
     }
+    return found if pipeline == PIPELINE else found | {"pipeline": pipeline}
 
 
 def key_hash(key: str | None) -> str:

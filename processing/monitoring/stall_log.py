@@ -13,9 +13,14 @@ EVERY_SECONDS = 60.0
 
 
 class StallLog:
-    """A writer of log lines, for each partition and for the deferred keys of each partition."""
+    """A writer of log lines, for each partition and for the deferred keys of each partition.
 
-    def __init__(self) -> None:
+    Args:
+        pipeline: the name of a declared pipeline, which begins each line; "" for an app's only one.
+    """
+
+    def __init__(self, pipeline: str = "") -> None:
+        self._subject = f"Pipeline {pipeline}: " if pipeline else ""
         self._logged: dict[tuple[str, bool], float] = {}
 
     def write(self, states: Iterable[PartitionState], now: float) -> None:
@@ -31,9 +36,12 @@ class StallLog:
         for name, state in stalled.items():
             if now - self._logged.get(name, -EVERY_SECONDS) >= EVERY_SECONDS:
                 self._logged[name] = now
-                logger.error("%s", state.line)
+                logger.error("%s%s", self._subject, state.line)
         for name in self._logged.keys() - stalled.keys():
             del self._logged[name]
             partition, deferred = name
             subject = "its deferred keys" if deferred else "it"
-            logger.info("Partition %s is no longer stalled: %s continued", partition, subject)
+            logger.info(
+                "%sPartition %s is no longer stalled: %s continued",
+                *(self._subject, partition, subject),
+            )

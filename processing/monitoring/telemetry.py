@@ -193,6 +193,7 @@ class Telemetry:
                 "messaging.destination.partition.id": event.partition,
                 "messaging.eventhubs.message.enqueued_time": event.enqueued_ms // 1000,
                 "breakwater.sequence_number": event.sequence_number,
-            },
+            }
+            | self._of_pipeline,
         ):
             await handle(event)

@@ -32,6 +32,7 @@ class Watching:
         survey: surveys all partitions when it is this instance's turn.
         instance: the name of this instance.
         created: the hub's time of creation, which the processor compares with its progress.
+        pipeline: see `StallLog`.
         clock: returns seconds that never decrease.
     """
 
@@ -43,6 +44,7 @@ class Watching:
         instance: str,
         *,
         created: HubCreated | None = None,
+        pipeline: str = "",
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._watch = watch
@@ -51,7 +53,7 @@ class Watching:
         self._created = created
         self._fleet = fleet
         self._clock = clock
-        self._log = StallLog()
+        self._log = StallLog(pipeline)
         self._own: tuple[PartitionState, ...] = ()
         self._sighting: Sighting | None = None
         self._seen_at = 0.0

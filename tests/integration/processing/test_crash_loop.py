@@ -121,6 +121,7 @@ async def test_event_that_kills_its_process_is_poisoned(
         assert [await client.hget(key, "alone") for key in states] == [None] * len(states)
 
 
+@pytest.mark.long
 async def test_event_of_one_pipeline_blames_no_event_of_another(
     tmp_path: Path, settings: dict[str, str]
 ) -> None:
@@ -134,7 +135,7 @@ async def test_event_of_one_pipeline_blames_no_event_of_another(
         "PROCESSING_CAREFUL_AFTER": "1",
         "PROCESSING_HOLD_SECONDS": "1",
     }
-    batches = {"orders/0": ["slow:1", ""], "audit/1": ["kill", ""]}
+    batches = {"orders/0": ["slow:0.8", ""], "audit/1": ["later:0.4", ""]}
     running = App(tmp_path, settings, batches)
     codes = running.run_until_done()
     assert set(codes) == {KILLED}, running.log()

@@ -52,12 +52,17 @@ def _do(event: Event) -> float:
 
 
 async def handle(event: Event) -> None:
-    """Do the deed, or run for the seconds that `slow:SECONDS` names."""
+    """Do the deed, or run for the seconds that `slow:SECONDS` or `later:SECONDS` names.
+
+    The event `later` kills the process at the end of its time.
+    """
     if event.text() == "task":
         _note(event, "start")
         async with asyncio.TaskGroup() as group:
             group.create_task(_exit())
     await asyncio.sleep(_do(event))
+    if event.text().startswith("later:"):
+        DEEDS["kill"]()
     _note(event, "end")
 
 

@@ -40,3 +40,13 @@ def test_limit_of_the_container_is_the_memory(tmp_path: Path) -> None:
     assert memory_bytes(limit) == 1048576
     limit.write_text("max\n")
     assert memory_bytes(limit) == machine
+
+
+def test_batches_of_all_pipelines_count(settings: dict[str, str]) -> None:
+    """Each pipeline may have a batch in memory at the same time."""
+    assert batch_memory_warning(settings, 4000 * EVENT_BYTES, pipelines=2) is None
+    warning = batch_memory_warning(settings, 3998 * EVENT_BYTES, pipelines=2)
+    assert warning is not None
+    assert "one batch of each of 2 pipelines" in warning
+    assert "needs 2000 MB" in warning
+    assert "to 999 or less" in warning

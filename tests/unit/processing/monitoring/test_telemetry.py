@@ -31,13 +31,14 @@ TRACE = "0af7651916cd43dd8448eb211c80319c"
 class Rig:
     """A processor whose metrics and spans can be read."""
 
-    def __init__(self) -> None:
+    def __init__(self, pipeline: str = "") -> None:
         self.reader = InMemoryMetricReader()
         self.spans = InMemorySpanExporter()
         self._meters = MeterProvider([self.reader])
         self._tracers = TracerProvider()
         self._tracers.add_span_processor(SimpleSpanProcessor(self.spans))
-        self.telemetry = Telemetry(self._meters.get_meter("t"), self._tracers.get_tracer("t"))
+        meter, tracer = self._meters.get_meter("t"), self._tracers.get_tracer("t")
+        self.telemetry = Telemetry(meter, tracer, pipeline=pipeline)
 
     async def process(self, *events: Event) -> None:
         async def handle(each: Event) -> None:
@@ -86,6 +87,26 @@ async def test_each_event_is_counted_once_by_its_outcome(rig: Rig) -> None:
     await rig.process(event(0, "a"), event(0, "a"), event(1, "secret-key"), event(2, "b"))
     counted = {p.attributes["outcome"]: p.value for p in rig.points("processing.events")}
     assert counted == {"handled": 2, "poisoned": 1, "skipped": 1}
+
+
+async def test_metrics_of_a_declared_pipeline_have_its_name() -> None:
+    """An alarm can tell the pipelines apart; an app without declared ones keeps its metrics."""
+    names = (
+        *("processing.events", "processing.handler.duration", "processing.lag"),
+        *("processing.batch.duration", "processing.handler.overdue", "processing.events_expired"),
+    )
+    for pipeline in ("orders", ""):
+        rig = Rig(pipeline)
+        await rig.process(
+            event(0, "a", properties={"traceparent": f"00-{TRACE}-b7ad6b7169203331-01"})
+        )
+        rig.telemetry.handler_late()
+        rig.telemetry.events_expired(SOURCE, 1)
+        found = {p.attributes.get("pipeline", "") for name in names for p in rig.points(name)}
+        assert found == {pipeline}
+        (span,) = rig.spans.get_finished_spans()
+        assert (span.attributes or {}).get("pipeline", "") == pipeline
+        rig.close()
 
 
 async def test_handler_calls_and_lag_are_measured(rig: Rig) -> None:
