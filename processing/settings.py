@@ -51,6 +51,8 @@ class ProcessingSettings(Settings):
 
     Attributes:
         max_lanes: number of lanes of one batch that run at the same time.
+        batch_handler_events: most events in one call of a handler that takes lists. The default is
+            the batch that host.json asks for: one call is one batch, unless an event fails.
         max_attempts: number of attempts per event, including the first attempt.
         retry_initial_seconds: pause after the first failure; each further pause is twice as long.
         retry_max_seconds: longest pause between two attempts.
@@ -100,6 +102,7 @@ class ProcessingSettings(Settings):
     ERROR: ClassVar[type[ConfigurationError]] = SettingsError
 
     max_lanes: Annotated[int, Bounds(1, 10_000)] = 128
+    batch_handler_events: Annotated[int, Bounds(1, 10_000)] = 1_000
     max_attempts: Annotated[int, Bounds(1, 100)] = 4
     retry_initial_seconds: _Pause = 0.1
     retry_max_seconds: _Pause = 5.0

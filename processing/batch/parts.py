@@ -16,7 +16,7 @@ from processing.handlers.loading import LoadedHandler
 from processing.handlers.retry import FailureKind, RetryPolicy, Verdict
 from processing.monitoring.reasons import Why
 from processing.monitoring.stall import Watch
-from processing.monitoring.telemetry import Telemetry
+from processing.monitoring.telemetry import HandleList, Telemetry
 from processing.poison.queue import PoisonQueue
 from processing.settings import ProcessingSettings
 
@@ -28,7 +28,9 @@ class LaneParts:
     Attributes:
         handler: the loaded handler; its name appears in poison messages and logs.
         handle: calls the handler and measures the call.
+        handle_list: calls a handler that takes lists, and measures the call.
         retry: retries one event.
+        retry_list: retries a list; reports nothing, as only a call with one event fails an event.
         gate: admits each event.
         breaker: the circuit; lanes report failures and successes to it.
         poison: stores poison messages durably.
@@ -44,7 +46,9 @@ class LaneParts:
 
     handler: LoadedHandler
     handle: Callable[[Event], Awaitable[None]]
+    handle_list: HandleList
     retry: RetryPolicy
+    retry_list: RetryPolicy
     gate: Gate
     breaker: CircuitBreaker
     poison: PoisonQueue
@@ -96,9 +100,13 @@ class LaneParts:
             handle=telemetry.measured(
                 handler.handle, succeeded=breaker.note_success, guard=crashes
             ),
+            handle_list=telemetry.measured_list(
+                handler.handle_list, succeeded=breaker.note_success, guard=crashes
+            ),
             retry=RetryPolicy.from_settings(
                 settings, sleep=gate.pause, on_failed_attempt=note_failed_attempt
             ),
+            retry_list=RetryPolicy.from_settings(settings, sleep=gate.pause),
             gate=gate,
             breaker=breaker,
             poison=poison,

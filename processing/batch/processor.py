@@ -13,6 +13,8 @@ from breaker import CircuitBreaker, CircuitState
 from processing.batch.copies import BatchCopies
 from processing.batch.hub_ends import HubEnds
 from processing.batch.lane import Lane
+from processing.batch.list_lane import ListLane
+from processing.batch.lists import ListCalls
 from processing.batch.parts import LaneParts
 from processing.batch.result import BatchResult
 from processing.batch.run import BatchRun, Budgets
@@ -217,10 +219,7 @@ class BatchProcessor:
             copies=copies,
         )
         progress.finish_known()
-        lanes = [
-            Lane(run, lane, progress)
-            for lane in split_into_lanes(pending, self.parts.settings.keyless_order)
-        ]
+        lanes = self._lanes(run, pending, progress)
         run.begin_lanes(len(lanes))
         await run_lanes(lanes, run.hold, self.parts)
         handled = sum(lane.handled for lane in lanes)
@@ -251,6 +250,15 @@ class BatchProcessor:
             )
         logger.debug("Batch of %s ended: %s", batch.source, result)
         return result
+
+    def _lanes(
+        self, run: BatchRun, events: Sequence[Event], progress: BatchProgress
+    ) -> Sequence[Lane]:
+        split = split_into_lanes(events, self.parts.settings.keyless_order)
+        if not self.parts.handler.takes_lists:
+            return [Lane(run, lane, progress) for lane in split]
+        lists = ListCalls(run)
+        return [ListLane(run, lane, progress, lists) for lane in split]
 
     async def _claim(self, batch: EventBatch, events: Sequence[Event]) -> Claim:
         """Claim the batch's partition, again after a recreated hub has reset its progress."""

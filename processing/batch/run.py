@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 from tenacity import AsyncRetrying, RetryError, retry_if_exception_type, stop_after_delay
 from tenacity.wait import wait_random_exponential
@@ -24,6 +24,9 @@ from processing.parking.store import claim_lost
 from processing.progress.group_commit import BatchProgress
 
 logger = logging.getLogger(__name__)
+
+MOST_NAMED = 10
+"""Most events that one log line names."""
 
 
 class Budgets:
@@ -61,6 +64,7 @@ class BatchRun:
         dependency_successes: number of successes by dependency, for circuits with a failure ratio.
         lanes_left: number of lanes that have not ended.
         one_lane_left: set when only one lane has not ended.
+        alone: bounds the events that the lanes of a handler of lists call alone.
     """
 
     def __init__(
@@ -84,6 +88,7 @@ class BatchRun:
         self.progress: BatchProgress | None = None  # None: the partition is not claimed yet
         self.lanes_left = 0
         self.one_lane_left = asyncio.Event()
+        self.alone = asyncio.Semaphore(parts.settings.max_lanes)
         self.note_deferred = deferred
         self._owns = owns
         self._check: asyncio.Future[bool] | None = None
@@ -210,7 +215,7 @@ class BatchRun:
         logger.warning(
             "Partition %s: the invocation's time is used up, but these events still run: %s; if "
             "they do not end, the next run defers them",
-            *(self.source, ", ".join(each.id for each in events)),
+            *(self.source, _named(events)),
         )
         try:
             await self.parking.mark_overdue(events)
@@ -219,8 +224,14 @@ class BatchRun:
 
     def _pass_deadline(self) -> None:
         running = [event for event in self.parts.handler.running if event.source == self.source]
-        if running:
-            self._marking = asyncio.ensure_future(self.mark_overdue(*running))
+        # The later events of a key join the list of the deferred key.
+        orders = self.parts.settings.keyless_order == "partition"
+        first: dict[object, Event] = {}
+        for event in running:
+            named = event.key is not None or orders
+            first.setdefault(event.key if named else event.sequence_number, event)
+        if first:
+            self._marking = asyncio.ensure_future(self.mark_overdue(*first.values()))
 
     async def report_successes(self, handled: int) -> None:
         """Record a batch's successes in the circuits, for failure ratios; once per batch."""
@@ -243,3 +254,9 @@ class BatchRun:
                 "they are missing in its failure ratio",
                 *(self.source, count, circuit.name, type(error).__name__, error),
             )
+
+
+def _named(events: Sequence[Event]) -> str:
+    """Return the ids of events for a log line, which names ten of them."""
+    names = ", ".join(each.id for each in events[:MOST_NAMED])
+    return f"{names} and {len(events) - MOST_NAMED} more" if len(events) > MOST_NAMED else names

@@ -12,7 +12,7 @@ from processing.handlers.raised import enter_invocation
 
 
 async def run_lanes(lanes: Sequence[Lane], hold: Hold, parts: LaneParts) -> None:
-    """Run at most `max_lanes` lanes at the same time.
+    """Run at most `max_lanes` lanes at the same time; of a handler of lists, the lanes of a list.
 
     An error of one lane stops the others before their next event. Events in flight finish:
     cancelling a handler could leave its work half done.
@@ -31,7 +31,10 @@ async def run_lanes(lanes: Sequence[Lane], hold: Hold, parts: LaneParts) -> None
             finally:
                 parts.gate.leave_turn()
 
-    workers = min(parts.settings.max_lanes, len(lanes))
+    most = parts.settings.max_lanes
+    if parts.handler.takes_lists:  # a list takes events of many lanes
+        most = max(most, parts.settings.batch_handler_events)
+    workers = min(most, len(lanes))
     parts.gate.enter(hold, workers)
     async with asyncio.TaskGroup() as group:
         for _ in range(workers):

@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 
 type Handler = Callable[..., object]
 type Item = Event | tuple[Event, ...]
-"""What one call is about: an event, or the events of a list."""
+"""The subject of one call: an event, or the events of a list."""
 
 
 class LoadedHandler:

@@ -25,11 +25,13 @@ Azure's SDKs), it is handled inside a span that continues that trace.
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Protocol
 
 from opentelemetry import metrics, trace
+from opentelemetry.context import Context
 from opentelemetry.propagate import extract
 from opentelemetry.trace import SpanKind
 
@@ -38,6 +40,10 @@ from processing.identity import Source
 from processing.monitoring.vitals import Vitals
 
 type Handle = Callable[[Event], Awaitable[None]]
+type HandleList = Callable[[tuple[Event, ...]], Awaitable[None]]
+
+MOST_LINKS = 128
+"""Most links of one span, as OpenTelemetry's SDK keeps them."""
 
 
 @dataclass(slots=True)
@@ -138,6 +144,43 @@ class Telemetry:
 
         return call
 
+    def measured_list(
+        self,
+        handle: HandleList,
+        *,
+        succeeded: Callable[[float], None] = lambda _seconds: None,
+        guard: Guard | None = None,
+    ) -> HandleList:
+        """Return a handler of lists that measures each call; see `measured`.
+
+        The span of a list is linked with the traces of its events. In careful mode no list starts.
+        """
+        record, clock, called = self._handler.record, time.perf_counter, self._vitals.record_call
+        ok, failed = self._ok, self._error
+
+        async def call(events: tuple[Event, ...]) -> None:
+            started = clock()
+            outcome = failed
+            try:
+                if links := _links(events):
+                    kind = SpanKind.CONSUMER
+                    with self._tracer.start_as_current_span("handle list", kind=kind, links=links):
+                        await handle(events)
+                else:
+                    await handle(events)
+                outcome = ok
+            except BaseException as error:
+                if guard is not None:
+                    guard.failed(events[0], error)
+                raise
+            finally:
+                seconds = clock() - started
+                record(seconds, outcome)
+                called(seconds, outcome is failed)
+            succeeded(seconds)
+
+        return call
+
     def event_finished(self, event: Event) -> None:
         """Record the lag of an event that is handled, poisoned or parked, and committed."""
         self._lag.record(max(0.0, time.time() - event.enqueued_ms / 1000), self._of_pipeline)
@@ -179,14 +222,9 @@ class Telemetry:
                 self._events.add(count, attributes | self._of_pipeline)
 
     async def _in_span(self, handle: Handle, event: Event) -> None:
-        properties = event.properties
-        parent = properties.get("traceparent") or properties.get("Diagnostic-Id")
-        carrier = {"traceparent": str(parent)}
-        if state := properties.get("tracestate"):
-            carrier["tracestate"] = str(state)
         with self._tracer.start_as_current_span(
             "handle event",
-            context=extract(carrier),
+            context=_context_of(event),
             kind=SpanKind.CONSUMER,
             attributes={
                 "messaging.system": "eventhubs",
@@ -197,3 +235,25 @@ class Telemetry:
             | self._of_pipeline,
         ):
             await handle(event)
+
+
+def _has_trace(event: Event) -> bool:
+    return "traceparent" in event.properties or "Diagnostic-Id" in event.properties
+
+
+def _context_of(event: Event) -> Context:
+    """Return the trace context that an event carries."""
+    properties = event.properties
+    parent = properties.get("traceparent") or properties.get("Diagnostic-Id")
+    carrier = {"traceparent": str(parent)}
+    if state := properties.get("tracestate"):
+        carrier["tracestate"] = str(state)
+    return extract(carrier)
+
+
+def _links(events: Sequence[Event]) -> list[trace.Link]:
+    """Return links to the traces of a list's first events that carry one."""
+    traced = islice(filter(_has_trace, events), MOST_LINKS)
+    return [
+        trace.Link(trace.get_current_span(_context_of(each)).get_span_context()) for each in traced
+    ]

@@ -83,9 +83,7 @@ class BatchProgress:
         """
         self._pending.append(event)  # also after an error: the event is finished
         if self._behind:
-            copies = self._behind.pop(event.sequence_number, ())
-            self._pending += copies
-            self._copied += len(copies)
+            self._finish_copies(event)
         if self._group is None:
             self._group = asyncio.get_running_loop().create_future()
         group = self._group
@@ -95,6 +93,19 @@ class BatchProgress:
             raise self._error
         if self._strict:
             await group
+
+    async def finish_all(self, events: Sequence[Event]) -> None:
+        """Record that events are finished; see `finish`."""
+        *others, last = events
+        self._pending += others
+        for event in others if self._behind else ():
+            self._finish_copies(event)
+        await self.finish(last)
+
+    def _finish_copies(self, event: Event) -> None:
+        copies = self._behind.pop(event.sequence_number, ())
+        self._pending += copies
+        self._copied += len(copies)
 
     async def flush(self) -> None:
         """Wait until all finished events are written.
