@@ -28,7 +28,12 @@ def breakwater_app() -> Iterator[Callable[..., TestApp]]:
 
     with ExitStack() as opened:
 
-        def open_app(handler: object, **options: Mapping[str, object] | None) -> TestApp:
-            return opened.enter_context(TestApp(handler, **options))
+        def open_app(
+            handler: object,
+            *,
+            settings: Mapping[str, object] | None = None,
+            pipeline: str | None = None,
+        ) -> TestApp:
+            return opened.enter_context(TestApp(handler, settings=settings, pipeline=pipeline))
 
         yield open_app

@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Self
 
 from breaker import CircuitBreaker
+from breaker.configuration.pipelines import pipeline_of
 from processing.event import Event
 from processing.handlers.loading import LoadedHandler, find_handler
 from processing.settings import ProcessingSettings
@@ -45,13 +46,24 @@ class AsyncTestApp:
         settings: app settings, such as `{"PROCESSING_MAX_ATTEMPTS": 2}`; also passed to the class's
             `from_settings`. Nothing is read from the environment. As in the app,
             host.json of the current folder is read.
+        pipeline: the pipeline whose settings count, if the settings declare several with PIPELINES.
+
+    Raises:
+        PipelineError: the settings declare several pipelines, and none of them is chosen; or there
+            is no such pipeline.
     """
 
     __test__ = False  # pytest must not take the class for a test
 
-    def __init__(self, handler: object, *, settings: Mapping[str, object] | None = None) -> None:
+    def __init__(
+        self,
+        handler: object,
+        *,
+        settings: Mapping[str, object] | None = None,
+        pipeline: str | None = None,
+    ) -> None:
         self._handler = handler
-        self._settings = as_app_settings(settings or {})
+        self._settings = pipeline_of(as_app_settings(settings or {}), pipeline).settings
         self._hub = MemoryHub()
         self._record = Record()
         self._delivery = Delivery(self._hub, self._record)

@@ -18,10 +18,17 @@ _LONGEST = 300
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One call of the handler; `error` is None if the handler ran to its end."""
+    """One call of the handler.
+
+    Attributes:
+        event: the event, or the first event of a list.
+        error: the handler's error; None if the handler ran to its end.
+        events: all events of the call.
+    """
 
     event: Event
     error: Exception | None
+    events: tuple[Event, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,7 +51,7 @@ async def outcome_since(
 ) -> Outcome:
     """Return the outcome of the run that has ended now."""
     calls = record.calls[before.calls :]
-    handled = [call.event for call in calls if call.error is None]
+    handled = [event for call in calls if call.error is None for event in call.events]
     messages = stores.poison.messages[before.poisoned :]
     poisoned = [record.events[message.id] for message in messages if message.id in record.events]
     deferred, parked, whys = await _listed(record, stores)

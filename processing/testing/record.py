@@ -13,6 +13,7 @@ from processing.handlers.raised import as_failure
 from processing.testing.outcome import Call
 
 type Handle = Callable[[Event], Awaitable[None]]
+type HandleList = Callable[[tuple[Event, ...]], Awaitable[None]]
 
 
 class Record:
@@ -47,25 +48,37 @@ class Record:
         """Return the handler's call with a record of its end."""
 
         async def call(event: Event) -> None:
-            known = self.events.get(event.id, event)
-            self.attempts[event.id] += 1
-            try:
-                _fail_if_down()
-                await handle(event)
-            except asyncio.CancelledError:
-                raise
-            except BaseException as error:
-                if (outcome := _outcome_of_test(error)) is not None:
-                    await self._end(outcome)
-                self.errors[event.id] = as_failure(error)
-                self.calls.append(Call(known, self.errors[event.id]))
-                raise
-            self.calls.append(Call(known, None))
-            self.finished.add(event.id)
-            if event.id == self.crash_after:
-                await self._end()
+            await self._record((event,), lambda: handle(event))
 
         return call
+
+    def recorded_list(self, handle: HandleList) -> HandleList:
+        """Return the call of a handler of lists with a record of its end."""
+
+        async def call(events: tuple[Event, ...]) -> None:
+            await self._record(events, lambda: handle(events))
+
+        return call
+
+    async def _record(self, events: tuple[Event, ...], call: Callable[[], Awaitable[None]]) -> None:
+        known = tuple(self.events.get(event.id, event) for event in events)
+        self.attempts.update(event.id for event in known)
+        try:
+            _fail_if_down()
+            await call()
+        except asyncio.CancelledError:
+            raise
+        except BaseException as error:
+            if (outcome := _outcome_of_test(error)) is not None:
+                await self._end(outcome)
+            failure = as_failure(error)
+            self.errors.update((event.id, failure) for event in known)
+            self.calls.append(Call(known[0], failure, known))
+            raise
+        self.calls.append(Call(known[0], None, known))
+        self.finished.update(event.id for event in known)
+        if any(event.id == self.crash_after for event in known):
+            await self._end()
 
     def take_end(self) -> tuple[bool, BaseException | None]:
         """Return whether the process has died, and the outcome that a call has raised for the test.

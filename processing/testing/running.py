@@ -31,15 +31,23 @@ class TestApp:
     Args:
         handler: see `AsyncTestApp`.
         settings: see `AsyncTestApp`.
+        pipeline: see `AsyncTestApp`.
 
     Raises:
+        PipelineError: see `AsyncTestApp`.
         RuntimeError: an event loop runs in this thread already.
     """
 
     __test__ = False  # pytest must not take the class for a test
 
-    def __init__(self, handler: object, *, settings: Mapping[str, object] | None = None) -> None:
-        self._app = AsyncTestApp(handler, settings=settings)
+    def __init__(
+        self,
+        handler: object,
+        *,
+        settings: Mapping[str, object] | None = None,
+        pipeline: str | None = None,
+    ) -> None:
+        self._app = AsyncTestApp(handler, settings=settings, pipeline=pipeline)
         self._runner: asyncio.Runner | None = None
 
     def __enter__(self) -> Self:
@@ -95,6 +103,7 @@ def run(
     events: Iterable[Event],
     *,
     settings: Mapping[str, object] | None = None,
+    pipeline: str | None = None,
     batch_size: int | None = None,
     seconds: float = 0.0,
     crash_after: Event | None = None,
@@ -112,6 +121,7 @@ def run(
         handler: see `AsyncTestApp`.
         events: see `AsyncTestApp.run`.
         settings: see `AsyncTestApp`.
+        pipeline: see `AsyncTestApp`.
         batch_size: see `AsyncTestApp.run`.
         seconds: see `AsyncTestApp.run`.
         crash_after: see `AsyncTestApp.run`.
@@ -124,7 +134,7 @@ def run(
             handled.
     """
     _check_no_loop("run()", "await run_async(...)")
-    with TestApp(handler, settings=settings) as app:
+    with TestApp(handler, settings=settings, pipeline=pipeline) as app:
         return app.run(events, batch_size=batch_size, seconds=seconds, crash_after=crash_after)
 
 
@@ -133,6 +143,7 @@ async def run_async(
     events: Iterable[Event],
     *,
     settings: Mapping[str, object] | None = None,
+    pipeline: str | None = None,
     batch_size: int | None = None,
     seconds: float = 0.0,
     crash_after: Event | None = None,
@@ -151,6 +162,7 @@ async def run_async(
         handler: see `AsyncTestApp`.
         events: see `AsyncTestApp.run`.
         settings: see `AsyncTestApp`.
+        pipeline: see `AsyncTestApp`.
         batch_size: see `AsyncTestApp.run`.
         seconds: see `AsyncTestApp.run`.
         crash_after: see `AsyncTestApp.run`.
@@ -158,7 +170,7 @@ async def run_async(
     Raises:
         HandlerLoadError, SettingsError, breaker.SettingsError, ValueError, RuntimeError: see `run`.
     """
-    async with AsyncTestApp(handler, settings=settings) as app:
+    async with AsyncTestApp(handler, settings=settings, pipeline=pipeline) as app:
         return await app.run(
             events, batch_size=batch_size, seconds=seconds, crash_after=crash_after
         )
