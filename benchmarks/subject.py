@@ -5,14 +5,13 @@ Only the poison queue is in memory, because no benchmark measures Azure Storage.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from breaker import BreakerSettings, CircuitBreaker
 from processing.batch.processor import BatchProcessor
 from processing.circuit_wiring import CircuitWiring
-from processing.event import Event
-from processing.handlers.loading import LoadedHandler
+from processing.handlers.loading import Handler, LoadedHandler
 from processing.parking.batch import Parking
 from processing.poison.memory import MemoryClaimChecks, MemoryPoisonQueue
 from processing.settings import ProcessingSettings
@@ -37,7 +36,7 @@ async def circuit_breaker(url: str, settings: BreakerSettings) -> AsyncIterator[
 @asynccontextmanager
 async def processor(
     url: str,
-    handler: Callable[[Event], Awaitable[None]],
+    handler: Handler,
     settings: ProcessingSettings | None = None,
     breaking: BreakerSettings | None = None,
 ) -> AsyncIterator[BatchProcessor]:

@@ -19,9 +19,7 @@ from processing.batch.run import BatchRun
 from processing.dependencies.scope import Scope, enter_scope
 from processing.event import Event
 from processing.handlers.retry import FailureKind, Verdict
-
-FEW_EVENTS = 3
-"""Most suspects that are called alone at once; halves of them would be no fewer calls."""
+from processing.handlers.search import Search
 
 
 class Reply(NamedTuple):
@@ -178,34 +176,18 @@ class ListCalls:
         return all(map(self._admits, offers))
 
     async def _call_list(self, events: list[Event]) -> None:
-        """Call the handler with a list, and search a failed list for the event that fails.
-
-        The search needs at most one call for each halving. The other half of a failed half goes
-        back to its lanes, which offer its events to the next list.
-        """
-        if len(events) < 2:
-            self._leave_alone(events)
-            return
-        suspects, part = events, events
-        while self._may_call(part):
-            kind = await self._try(part)
-            rest = suspects[len(part) :]
-            if kind is None:
-                self._finish(part)
-                suspects = rest
-            elif kind.keeps:
-                # The dependency may have failed for any of them, so no half would say more.
-                self._leave_alone(part)
-                suspects = []
-                self._return(rest)
-            else:
-                self._return(rest)
-                suspects = part
-            if len(suspects) <= FEW_EVENTS:
-                self._leave_alone(suspects)
+        """Call the handler with a list, and search a failed list for the event that fails."""
+        search = Search(len(events))
+        while search.part:
+            begin, end = search.done, search.end
+            part = events[begin : begin + search.part]
+            if not self._may_call(part):
+                self._return(events[begin:end])
                 return
-            part = suspects[: len(suspects) // 2]
-        self._return(suspects)
+            search.note(await self._try(part))
+            self._finish(events[begin : search.done])
+            self._return(events[search.end : end])
+        self._leave_alone(events[search.done : search.end])
 
     async def _try(self, events: Sequence[Event]) -> FailureKind | None:
         """Call the handler, again after a short pause if a dependency failed.

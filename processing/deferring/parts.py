@@ -12,8 +12,9 @@ from processing.event import Event
 from processing.formats.event_fields import key_hash
 from processing.handlers.loading import LoadedHandler
 from processing.handlers.raised import describe, type_name
+from processing.handlers.retry import RetryPolicy
 from processing.identity import Source
-from processing.monitoring.telemetry import Telemetry
+from processing.monitoring.telemetry import HandleList, Telemetry
 from processing.parking.event import ListKey, Lone
 from processing.poison.queue import PoisonQueue
 from processing.settings import ProcessingSettings
@@ -30,6 +31,12 @@ class ReplayParts(Protocol):
 
     @property
     def handle(self) -> Callable[[Event], Awaitable[None]]: ...  # noqa: D102
+
+    @property
+    def handle_list(self) -> HandleList: ...  # noqa: D102
+
+    @property
+    def retry_list(self) -> RetryPolicy: ...  # noqa: D102
 
     @property
     def breaker(self) -> CircuitBreaker: ...  # noqa: D102

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -20,6 +21,7 @@ from processing.deferring.admission import (
 )
 from processing.deferring.context import ReplayContext
 from processing.deferring.held_list import HeldList
+from processing.deferring.list_replay import ListReplay
 from processing.deferring.parts import Place, circuit_key, error_text
 from processing.deferring.writes import UNAVAILABLE
 from processing.dependencies.scope import Scope, enter_scope
@@ -144,13 +146,40 @@ class Replay:
             entries = await self._store.entries(*self._place, most=left)
             if not entries:
                 return False
-            for entry in entries:
-                if not await self._replay_entry(entry, need):
-                    return False
+            if not await self._replay_entries(entries, need):
+                return False
             left -= len(entries)
         # Behind the other due keys. The event at the head has not failed yet.
         await self._list.postpone(0.0)
         return True
+
+    async def _replay_entries(self, entries: Sequence[Entry], need: Need | None) -> bool:
+        """Replay entries, in lists where the handler takes lists; return whether to continue."""
+        lists = None
+        if self._parts.handler.takes_lists:
+            lists = ListReplay(self._context, self._list, self._begin_list)
+        while entries:
+            if lists is not None and not lists.alone:
+                done = await lists.replay(entries, need)
+                await self._end_scope()
+                entries = entries[done:]
+                if not entries:
+                    return not lists.is_empty
+            if not await self._replay_entry(entries[0], need):
+                return False
+            if lists is not None:
+                lists.alone -= 1
+            entries = entries[1:]
+        return True
+
+    async def _begin_list(self) -> None:
+        await self._record()
+        await self._check_lease()
+
+    async def _end_scope(self) -> None:
+        """End a list for the dependencies: its permits are returned, and its errors forgotten."""
+        if self._scope is not None and self._scope.unsettled:
+            await self._scope.end()
 
     async def _replay_entry(self, entry: Entry, need: Need | None) -> bool:
         """Replay one entry; return whether to replay the next one."""

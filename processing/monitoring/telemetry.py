@@ -231,8 +231,8 @@ class Telemetry:
                 "messaging.destination.partition.id": event.partition,
                 "messaging.eventhubs.message.enqueued_time": event.enqueued_ms // 1000,
                 "breakwater.sequence_number": event.sequence_number,
-            }
-            | self._of_pipeline,
+                **self._of_pipeline,
+            },
         ):
             await handle(event)
 

@@ -76,6 +76,7 @@ class Rig:
         needs: dependency in whose block the call of an event runs, by sequence number.
         dependencies: the circuits of dependencies.
         before: awaited in each attempt, with the event.
+        lists: sequence numbers of each list, for a handler of lists.
     """
 
     def __init__(
@@ -84,6 +85,7 @@ class Rig:
         circuit: RecordingStore,
         store: ParkingStore | None = None,
         dependencies: DependencyCircuits | None = None,
+        takes_lists: bool = False,
         **settings: Any,
     ) -> None:
         self.breaker = breaker
@@ -99,7 +101,8 @@ class Rig:
         self.handled: list[int] = []
         self.errors: dict[int, BaseException] = {}
         self.before: Callable[[Event], Awaitable[None]] | None = None
-        handler = LoadedHandler("tests:handler", self._handle)
+        self.lists: list[list[int]] = []
+        handler = LoadedHandler("tests:handler", self._handle_list if takes_lists else self._handle)
         processing = ProcessingSettings(**(FAST | settings))
         self.crash_store = MemoryCrashStore(self.store, now)
         self.crashes = CrashLoops(
@@ -130,6 +133,17 @@ class Rig:
             return
         async with dependency(name):
             await self._call(each)
+
+    async def _handle_list(self, events: list[Event]) -> None:
+        numbers = [each.sequence_number for each in events]
+        self.lists.append(numbers)
+        self.started += numbers
+        for each in events:
+            if self.before is not None:
+                await self.before(each)
+            if (error := self.errors.get(each.sequence_number)) is not None:
+                raise error
+        self.handled += numbers
 
     async def _call(self, each: Event) -> None:
         self.started.append(each.sequence_number)
@@ -242,6 +256,7 @@ async def open_rig(
     rules: dict[str, Any] | None = None,
     store: ParkingStore | None = None,
     own: dict[str, Any] | None = None,
+    takes_lists: bool = False,
     **settings: Any,
 ) -> AsyncIterator[Rig]:
     """Open a replayer; by default in memory, and with circuits that have no ramp.
@@ -250,6 +265,7 @@ async def open_rig(
         rules: rules of the circuits.
         store: the store of the lists.
         own: rules of the dependency `bank`.
+        takes_lists: whether the handler takes lists.
         settings: settings of processing.
     """
     breaking = BreakerSettings(
@@ -262,7 +278,7 @@ async def open_rig(
         CircuitBreaker(circuit, breaking, clock=clock) as breaker,
         DependencyCircuits(names, overrides, clock=clock) as dependencies,
     ):
-        rig = Rig(breaker, circuit, store, dependencies, **settings)
+        rig = Rig(breaker, circuit, store, dependencies, takes_lists=takes_lists, **settings)
         yield rig
         rig.replayer.stop()
         await rig.replayer.wait_idle()

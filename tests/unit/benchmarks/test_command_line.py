@@ -43,6 +43,7 @@ def test_list_names_every_benchmark(capsys: pytest.CaptureFixture[str]) -> None:
         "P8",
         "P9",
         "P10",
+        "P11",
         "P12",
         "P13",
         "P14",
@@ -55,7 +56,7 @@ def test_unknown_name_is_refused_with_the_known_names(
 ) -> None:
     assert main(["P99"]) == 2
     assert (
-        "'P99' is not one of P1, P2, P3, P4, P5, P6, P7, P8, P9, P10, P12, P13, P14, ENDPOINT"
+        "'P99' is not one of P1, P2, P3, P4, P5, P6, P7, P8, P9, P10, P11, P12, P13, P14, ENDPOINT"
         in capsys.readouterr().err
     )
 
