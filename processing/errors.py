@@ -18,6 +18,7 @@ ProcessingError
 ├── AppRunningError             a host owns the partition, and would overwrite its checkpoint
 ├── ParkedEventsLostError       Redis has lost parked events; an operator must rewind
 ├── RecreatedHubError           the hub was recreated; an operator must rewind
+├── PipelineRenamedError        data of the hub wait under the name of another pipeline
 ├── BodyLostError               the blob with an event's body was deleted or replaced
 ├── RedriveRunningError         another redrive of all events is running
 ├── OtherAppError               the event belongs to another app; a tool leaves it alone
@@ -182,6 +183,10 @@ class ParkedEventsLostError(ProcessingError):
 
 class RecreatedHubError(ProcessingError):
     """An error for a partition whose progress or checkpoint belongs to a hub that was deleted."""
+
+
+class PipelineRenamedError(ProcessingError):
+    """Data of the hub and consumer group wait under another pipeline's name; no batch starts."""
 
 
 class BodyLostError(ProcessingError):

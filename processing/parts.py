@@ -108,10 +108,12 @@ class Parts:
                 warnings.append(warning)
                 logger.warning("%s", warning)
             migration, parking = wiring.migration(), await wiring.parking()
+            names = await wiring.pipeline_names()
 
             async def prepare() -> None:
-                await handler.start()
                 await migration.ensure()
+                await names.check()
+                await handler.start()
                 if not await parking.store.confirm():
                     warnings.append(replicas_do_not_confirm(processing.parking_replicas))
                     logger.error("%s", warnings[-1])
@@ -142,7 +144,7 @@ class Parts:
                     vitals,
                     writer.write,
                     lambda: processor.holding,
-                    problem=lambda: crashes.problem or handler.results.problem,
+                    problem=lambda: crashes.problem or names.problem or handler.results.problem,
                 ),
                 name="processing-vitals",
             )
@@ -166,6 +168,7 @@ class Parts:
                     handler.results,
                     dependencies=lambda: dependencies.circuits,
                     crash_loop=lambda: crashes.problem,
+                    renamed=lambda: names.problem,
                     warnings=warnings,
                     notice=lambda: instance.watchdog.notice,
                     instance=instance_name(),

@@ -30,6 +30,7 @@ from processing.handlers.loading import LoadedHandler, load_handler
 from processing.handlers.retry import RetryPolicy
 from processing.identity import Source
 from processing.migration.migration import Migration
+from processing.migration.pipeline_names import PipelineNames
 from processing.monitoring.dependency_states import Circuits
 from processing.monitoring.host_options import reads_from_start
 from processing.monitoring.overview import Partitions
@@ -189,6 +190,16 @@ class Wiring(CircuitWiring):
             hub=connections.event_hub_name,
             consumer_group=connections.event_hub_consumer_group,
             ttl_seconds=self.processing.progress_ttl_seconds,
+        )
+
+    async def pipeline_names(self) -> PipelineNames:
+        """Return the check for data that a pipeline of another name has left."""
+        return PipelineNames(
+            self.redis,
+            self.connections.identity,
+            progress=self.progress(),
+            partitions=HubPositions(await self.hub()).partitions,
+            checkpoint=(await self.checkpoints()).read,
         )
 
     async def parking(self) -> Parking:

@@ -52,6 +52,12 @@ def hub_keys(identity: Identity) -> list[str]:
     return [prefix, f"{prefix}-changes"]
 
 
+def pipeline_names_key(identity: Identity) -> str:
+    """Return the key of the names of all pipelines that have read the hub with the group."""
+    where = f"{identity.namespace}/{identity.hub}/{identity.consumer_group}"
+    return f"breakwater:{{{where}}}:pipelines"
+
+
 def poison_index_keys(identity: Identity) -> list[str]:
     """Return the keys of the index of the poison queue, as its scripts take them."""
     prefix = f"breakwater:{{{identity}}}:poison-index:"

@@ -77,6 +77,7 @@ class Health:
         watch: the states of this instance's partitions.
         old_version_on: returns those of the partitions that version 0.1 still processes.
         crash_loop: names the reason of careful mode, or None while it is off.
+        renamed: names the data that wait under another pipeline's name, or "".
         dependencies: returns the circuits of the app's dependencies.
         results: names what the handler forgot, if its last results show that.
         warnings: the warnings of the start; the owner of the list may add some.
@@ -95,6 +96,7 @@ class Health:
         *,
         dependencies: Circuits = dict,
         crash_loop: Callable[[], str | None] = lambda: None,
+        renamed: Callable[[], str] = lambda: "",
         warnings: Sequence[str] = (),
         notice: Callable[[], str | None] = lambda: None,
         instance: str = "",
@@ -108,6 +110,7 @@ class Health:
         self._results = results
         self._dependencies = dependencies
         self._crash_loop = crash_loop
+        self._renamed = renamed
         self._warnings = warnings
         self._notice = notice
         self._instance = instance
@@ -122,6 +125,8 @@ class Health:
             problems.append(problem)
         if (reason := self._crash_loop()) is not None:
             problems.append(reason)
+        if waits := self._renamed():
+            problems.append(waits)
         own = self._watch.states()
         # Without Redis or the hub an instance still shows its own partitions.
         sighting = Sighting(

@@ -15,6 +15,7 @@ from processing.errors import (
     OwnershipLostError,
     ParkedEventsLostError,
     ParkingFullError,
+    PipelineRenamedError,
     RecreatedHubError,
     ShutdownError,
     StorageUnavailableError,
@@ -39,6 +40,7 @@ class Why(StrEnum):
     LOST = "lost"  # Redis has lost the parked events of the partition
     RECREATED = "recreated"  # the hub was recreated, and the checkpoint is beyond its first event
     NEWER = "newer"  # a newer version of the app wrote the partition's data
+    RENAMED = "renamed"  # data of the partition wait under the name of another pipeline
     OVERDUE = "overdue"  # a call of the handler runs longer than its time limit
     RESTARTED = "restarted"  # the event was begun again: a crash loop, or owners that change
     NOT_HANDED_OVER = "not handed over"  # no instance has received the event
@@ -82,6 +84,10 @@ RESPONSES: Mapping[Why, str] = {
         "first one on."
     ),
     Why.NEWER: "Deploy the newer version of the app to all instances.",
+    Why.RENAMED: (
+        "Give the hub its former pipeline again, as the health report says; rename it when nothing "
+        "waits under that name."
+    ),
     Why.OVERDUE: (
         "Find out why the handler does not return; restart the instance if the call never ends. "
         "An event that is not called again can be given up with "
@@ -119,6 +125,7 @@ _BY_ERROR: tuple[tuple[type[BaseException], Why | None], ...] = (
     (StorageUnavailableError, Why.STORAGE),
     (StoreUnavailableError, Why.STORAGE),
     (FormatError, Why.NEWER),
+    (PipelineRenamedError, Why.RENAMED),
     (FaultyHandlerError, Why.FAULTY),
     (OverdueEventError, Why.OVERDUE),
     (DependencyUnavailableError, Why.KEPT),

@@ -227,11 +227,11 @@ class Telemetry:
             context=_context_of(event),
             kind=SpanKind.CONSUMER,
             attributes={
+                **self._of_pipeline,
                 "messaging.system": "eventhubs",
                 "messaging.destination.partition.id": event.partition,
                 "messaging.eventhubs.message.enqueued_time": event.enqueued_ms // 1000,
                 "breakwater.sequence_number": event.sequence_number,
-                **self._of_pipeline,
             },
         ):
             await handle(event)
