@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from local.files import write_json
@@ -15,23 +17,45 @@ CONSOLE_GROUP = "console"
 """The consumer group of the console's live tail, apart from the app's limit of five receivers."""
 
 
+@dataclass(frozen=True, slots=True)
+class Hub:
+    """An event hub to serve.
+
+    Attributes:
+        name: the hub's name.
+        partitions: number of partitions.
+        groups: the consumer groups beside `$Default` and the console's.
+    """
+
+    name: str
+    partitions: int
+    groups: tuple[str, ...] = ()
+
+
 def event_hubs_service(
     port: int,
     control_port: int,
     config: Path,
     *,
-    hub: str,
-    partitions: int,
+    hubs: Sequence[Hub],
     key: str,
     data: Path | None = None,
 ) -> Service:
-    """Return the endpoint with one hub; write `config` in the form of Microsoft's emulator.
+    """Return the endpoint with its hubs; write `config` in the form of Microsoft's emulator.
 
     The endpoint keeps hubs and events in the directory `data`, or without one only in memory.
     """
-    groups = [{"Name": CONSOLE_GROUP}]
-    entity = {"Name": hub, "PartitionCount": partitions, "ConsumerGroups": groups}
-    namespace = {"Type": "EventHub", "Name": "emulatorNs1", "Entities": [entity]}
+    entities = [
+        {
+            "Name": hub.name,
+            "PartitionCount": hub.partitions,
+            "ConsumerGroups": [
+                {"Name": group} for group in dict.fromkeys((CONSOLE_GROUP, *hub.groups))
+            ],
+        }
+        for hub in hubs
+    ]
+    namespace = {"Type": "EventHub", "Name": "emulatorNs1", "Entities": entities}
     write_json(config, {"UserConfig": {"NamespaceConfig": [namespace]}})
     command = (sys.executable, "-m", "local.event_hubs", "--port", str(port))
     kept = () if data is None else ("--data", str(data))

@@ -16,7 +16,8 @@ from local.services.redis import redis_service, redis_url
 from local.services.redis_pair import REPLICATION, proxy_service, replica_service
 from local.services.service import Service
 from local.settings_file import app_settings
-from local.stack.kept import Kept, hub_directory, partitions_of
+from local.stack.hubs import hubs_of
+from local.stack.kept import Kept, hub_directory
 from local.state_directory import StateDirectory
 
 CLOUD_DEFAULTS: Mapping[str, float] = {
@@ -109,6 +110,7 @@ def compose(options: StackOptions, kept: Kept, supervisor_pid: int) -> Stack:
 
     Raises:
         PortError: a port is taken.
+        PipelineError: the settings of pipelines cannot be used.
         KeptDataError: the options do not fit the data of the run before.
         DamagedFileError: the record of the kept hub cannot be read.
         FileNotFoundError: a program of the stack is not installed.
@@ -131,7 +133,7 @@ def compose(options: StackOptions, kept: Kept, supervisor_pid: int) -> Stack:
         console_url=console_url if options.console else "",
         overrides=options.settings,
     )
-    partitions = partitions_of(options.directory, values["EVENT_HUB_NAME"], options.partitions)
+    hubs = hubs_of(values, options.directory, options.partitions)
     console = console_service(
         ports["console"],
         token=keys.console_token,
@@ -147,8 +149,7 @@ def compose(options: StackOptions, kept: Kept, supervisor_pid: int) -> Stack:
             ports["event-hubs"],
             ports["event-hubs-control"],
             data / "event-hubs.json",
-            hub=values["EVENT_HUB_NAME"],
-            partitions=partitions,
+            hubs=hubs,
             key=keys.event_hub_key,
             data=hub_directory(options.directory),
         ),
@@ -173,7 +174,8 @@ def compose(options: StackOptions, kept: Kept, supervisor_pid: int) -> Stack:
         "app_storage_connection_string": values["BreakwaterStorage"]
         or values["AzureWebJobsStorage"],
         "event_hub_connection": event_hub_connection(ports["event-hubs"], keys.event_hub_key),
-        "event_hub_name": values["EVENT_HUB_NAME"],
+        "event_hub_name": hubs[0].name,
+        "event_hub_names": [hub.name for hub in hubs],
         "event_hub_control_url": f"http://{LOOPBACK}:{ports['event-hubs-control']}",
         "event_grid_topic_endpoint": f"{cloud_url}/topics/{TOPIC}/api/events",
         "event_grid_topic_key": keys.topic_key,
@@ -188,4 +190,4 @@ def compose(options: StackOptions, kept: Kept, supervisor_pid: int) -> Stack:
         "supervisor_pid": supervisor_pid,
     }
     used = {**ports, **({} if pair is None else pair.ports)}
-    return Stack(services, used, partitions, endpoints, values)
+    return Stack(services, used, hubs[0].partitions, endpoints, values)

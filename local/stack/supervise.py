@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
+from breaker.configuration.pipelines import PipelineError
 from local.event_hubs.hub.partition_files import DamagedFileError
 from local.files import write_json
 from local.lifeline import LifelineError, stop_requested
@@ -27,7 +28,7 @@ _SERVICE_STOP_SECONDS = 10
 """Less than `down` waits for the supervisor; a service needs time to write its data."""
 _PROBLEMS = (
     *(PortError, StartError, FileNotFoundError, LifelineError),
-    *(KeptDataError, DamagedFileError),
+    *(KeptDataError, DamagedFileError, PipelineError),
 )
 
 

@@ -16,6 +16,8 @@ def print_endpoints(console: Console, endpoints: Mapping[str, Any]) -> None:
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
     hub = urlsplit(_field(endpoints["event_hub_connection"], "Endpoint"))
+    # An earlier version wrote no list.
+    names = endpoints.get("event_hub_names") or [endpoints["event_hub_name"]]
     storage = endpoints["storage_connection_string"]
     rows = {
         "Redis": endpoints["redis_url"],
@@ -23,7 +25,7 @@ def print_endpoints(console: Console, endpoints: Mapping[str, Any]) -> None:
         "Queue storage": _field(storage, "QueueEndpoint"),
         "Table storage": _field(storage, "TableEndpoint"),
         "App's account": _field(endpoints["app_storage_connection_string"], "BlobEndpoint"),
-        "Event Hubs": f"amqp://{hub.netloc}/{endpoints['event_hub_name']}",
+        "Event Hubs": "\n".join(f"amqp://{hub.netloc}/{name}" for name in names),
         "Event Hubs control": endpoints["event_hub_control_url"],
         "Event Grid topic": endpoints["event_grid_topic_endpoint"],
         "Management": endpoints["management_url"],
