@@ -18,7 +18,7 @@ from local.files import write_json
 from local.services import Service, Supervisor
 from local.services.azurite import azurite_service, storage_connection_string
 from local.services.child import REPOSITORY
-from local.services.event_hubs import event_hub_connection, event_hubs_service
+from local.services.event_hubs import Hub, event_hub_connection, event_hubs_service
 from local.services.ports import PortChoice
 from local.services.process import end_with_parent
 from local.services.redis import redis_service, redis_url
@@ -65,7 +65,7 @@ async def stack(directory: Path, consumer_groups: Iterable[str]) -> AsyncIterato
     config = directory / "event-hubs.json"
     key = base64.b64encode(secrets.token_bytes(32)).decode()
     hubs = event_hubs_service(
-        ports["event-hubs"], ports["event-hubs-control"], config, hub=HUB, partitions=1, key=key
+        ports["event-hubs"], ports["event-hubs-control"], config, hubs=(Hub(HUB, 1),), key=key
     )
     groups = [{"Name": name} for name in consumer_groups]
     entity = {"Name": HUB, "PartitionCount": 1, "ConsumerGroups": groups}

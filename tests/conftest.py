@@ -27,7 +27,7 @@ from local.services.azurite import (
     azurite_service,
     storage_connection_string,
 )
-from local.services.event_hubs import event_hub_connection, event_hubs_service
+from local.services.event_hubs import Hub, event_hub_connection, event_hubs_service
 from local.services.redis import redis_service
 from local.services.redis import redis_url as url_of_port
 from tests.support.console.skipped import pytest_terminal_summary  # noqa: F401 - a hook
@@ -161,7 +161,7 @@ def event_hubs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EventHubsEn
     port = ports.free_port()
     control = ports.free_port(avoid=[port])
     service = event_hubs_service(
-        port, control, directory / "config.json", hub="events", partitions=4, key=key
+        port, control, directory / "config.json", hubs=(Hub("events", 4),), key=key
     )
     with running_service(service, directory):
         yield EventHubsEndpoint(
