@@ -262,8 +262,8 @@ class Restart:
         self.report.acted = not self.report.interrupted
 
     async def _start(self, stopped_at: float) -> None:
-        for breaker in (self.breaker, *self.others):
-            if why := await stopped_by_others(breaker, stopped_at, self.by):
+        for each in (self.breaker, *self.others):
+            if why := await stopped_by_others(each, stopped_at, self.by):
                 self.report.left_stopped = why
                 return
         self._show(Stage.START, 0.0, RUN_SECONDS)

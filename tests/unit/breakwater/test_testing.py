@@ -29,7 +29,7 @@ def test_page_shows_tests_that_pass(breakwater_app: Callable[..., TestApp]) -> N
     names: dict[str, Any] = {}
     for number, block in enumerate(re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)):
         exec(compile(block, f"docs/testing.md, block {number}", "exec"), names)  # noqa: S102
-    assert run_tests(names, breakwater_app) == 6
+    assert run_tests(names, breakwater_app) == 7
 
 
 @pytest.mark.parametrize("name", ["", *NAMES])

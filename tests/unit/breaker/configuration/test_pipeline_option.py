@@ -163,12 +163,12 @@ def test_shell_completes_the_names_in_silence(
     incomplete: str,
     names: list[str],
     tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     line = ["change", "--settings", _file(tmp_path, values), "--pipeline"]
     found = ShellComplete(top, {}, "top", "_TOP_COMPLETE").get_completions(line, incomplete)
     assert [each.value for each in found] == names
-    assert capsys.readouterr() == ("", "")
+    assert caplog.records == []
 
 
 def test_completion_without_a_settings_file_reads_the_environment(
