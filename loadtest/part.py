@@ -154,7 +154,7 @@ class Part:
             approvals=tuple(approvals),
             owners=owners,
             kills=injection.kills,
-            seed=settings.seed,
+            seed=settings.seed if settings.chaos is None else settings.chaos.seed,
             faults=injection.faults,
             suppressed=observer.latest.suppressed,
             refused=observer.latest.refused,

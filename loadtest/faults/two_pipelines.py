@@ -93,7 +93,7 @@ class HitPipeline(Downstream):
             await client.set(self.target.keys.ledger("cured"), "1")
         output = await operations.redrive(self.target.endpoints)
         title = f"redrive of {self._settings.pipeline}"
-        self._print_line(f"{title}: {output.partition(chr(10))[0]}")
+        self._print_line(f"{title}: {output.rpartition(chr(10))[2]}")
         self.acts.append(Act(title, began_us, now_us()))
 
     async def _isolate(self, after: int) -> None:

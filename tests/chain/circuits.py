@@ -39,7 +39,7 @@ class ProcessCircuits:
         self._kind = kind
         self.app = CircuitBreaker(
             stores.app,
-            SETTINGS,
+            kind.own_settings,
             publisher=publisher,
             clock=BreakerClock(pulse.clock),
             instance=instance,
@@ -57,20 +57,20 @@ class ProcessCircuits:
     @property
     def own(self) -> CircuitBreaker | None:
         """The circuit that opens; None while this process does not know the dependency."""
-        if self._kind is Kind.APP:
+        if self._kind.is_own:
             return self.app
         return self.dependencies.circuits.get(DEPENDENCY)
 
     async def use(self) -> CircuitBreaker:
         """Return the circuit that opens, as an instance of the app uses the circuit."""
-        if self._kind is Kind.APP:
+        if self._kind.is_own:
             return self.app
         found = await self.dependencies.use(DEPENDENCY)
         assert found is not None
         return found
 
     async def start(self) -> Self:
-        if self._kind is not Kind.APP:
+        if not self._kind.is_own:
             await self.dependencies.start()
         return self
 

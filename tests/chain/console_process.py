@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from starlette.applications import Starlette
@@ -9,9 +10,12 @@ from starlette.applications import Starlette
 from breaker import CircuitBreaker, Waiting
 from breaker.alerts.base import AlertPublisher
 from breaker.approvals import Caller
-from console.app import create_app
+from breaker.configuration.pipelines import DEFAULT
+from console.app import create_console
+from console.backplane.coordination import MemoryCoordination
 from console.circuit.alert_delivery import deliver_remaining_alerts
 from console.circuit.circuits import Circuits
+from console.pipelines.parts import PipelineParts
 from console.settings import ConsoleSettings
 from local.workflow.runs.requests import Answer
 from processing.site.client import Site
@@ -21,7 +25,7 @@ from tests.chain.asgi import request
 from tests.chain.circuits import ProcessCircuits
 from tests.chain.clocks import Background, BreakerClock, Pulse
 from tests.chain.faults import LostError
-from tests.chain.kinds import Kind
+from tests.chain.kinds import OTHER_PIPELINE, OTHER_SETTINGS, PIPELINE, Kind
 from tests.chain.store import Stores
 
 TOKEN = "t" * 16
@@ -135,5 +139,25 @@ class ConsoleProcess:
         )
         self._background.start(delivery)
         watch = SiteWatch(own.app, self._site, self._reports, now=clock.monotonic)
-        app = create_app(own.app, self.settings, dependencies=own.dependencies, watch=watch)
-        return own, app
+        parts = PipelineParts(
+            breaker=own.app,
+            name=PIPELINE if self.kind is Kind.PIPELINE else DEFAULT,
+            declared=self.kind is Kind.PIPELINE,
+            dependencies=own.dependencies,
+            coordination=MemoryCoordination(),
+            watch=watch,
+        )
+        return own, create_console([parts, *self._other()], self.settings)
+
+    def _other(self) -> Iterator[PipelineParts]:
+        """Yield the other pipeline of an app with pipelines."""
+        if self.kind is Kind.PIPELINE:
+            other = CircuitBreaker(
+                self._stores.other, OTHER_SETTINGS, clock=BreakerClock(self._pulse.clock)
+            )
+            yield PipelineParts(
+                breaker=other,
+                name=OTHER_PIPELINE,
+                declared=True,
+                coordination=MemoryCoordination(),
+            )

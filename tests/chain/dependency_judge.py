@@ -1,4 +1,4 @@
-"""The promises of the chain for a dependency's circuit, which stops no app."""
+"""The promises of the chain for the circuits of dependencies and pipelines, which stop no app."""
 
 from __future__ import annotations
 
@@ -12,13 +12,12 @@ from tests.chain.kinds import Kind
 from tests.chain.world import World
 
 DECIDED, CLOSED, ASKED, LEFT_OPEN = "decided", "closed by itself", "asked", "left open"
-_SILENCE = "the circuit of a dependency is open, and nobody is asked"
 _LOOKS, _LOOK_SECONDS = 8, 15 * MINUTE
 """A request for approval is repeated within half an hour, and an announcement within an hour."""
 
 
 async def dependency_end(world: World, alarms: Iterable[Alarm], problems: list[str]) -> str:
-    """Run a cell of a dependency to its end, and return the end before an operator decided.
+    """Run a cell of a circuit that stops no app, and return the end before an operator decided.
 
     Args:
         world: the world, whose faults have ended.
@@ -34,7 +33,7 @@ async def dependency_end(world: World, alarms: Iterable[Alarm], problems: list[s
     if not world.is_quiet:
         problems.append(f"an operator decided, but the circuit is {world.state} or a run continues")
     if any(seen.call in {Call.STOP, Call.START} for seen in world.workflow.seen):
-        problems.append("a workflow run stops or starts the app for a dependency")
+        problems.append(f"a workflow run stops or starts the app for a {world.kind.noun}")
     return end
 
 
@@ -42,7 +41,11 @@ async def silence(world: World, alarms: Iterable[Alarm]) -> list[str]:
     """Return a problem if the circuit is open, nobody is asked, and no alarm fired."""
     if world.state != "open" or world.console.away or await _is_asked(world):
         return []
-    return [] if world.alarms_since(alarms, world.clock.start) else [_SILENCE]
+    return [] if world.alarms_since(alarms, world.clock.start) else [_silence(world)]
+
+
+def _silence(world: World) -> str:
+    return f"the circuit of a {world.kind.noun} is open, and nobody is asked"
 
 
 async def _manual_end(world: World, alarms: Iterable[Alarm], problems: list[str]) -> str:
@@ -55,7 +58,7 @@ async def _manual_end(world: World, alarms: Iterable[Alarm], problems: list[str]
     names = world.alarms_since(alarms, world.clock.start)
     if names:
         return names[0]
-    problems.append(_SILENCE)
+    problems.append(_silence(world))
     return LEFT_OPEN
 
 

@@ -13,7 +13,7 @@ from tests.chain.dependency_judge import ASKED, CLOSED, DECIDED, LEFT_OPEN, depe
 from tests.chain.faults import Call, Length
 from tests.chain.happenings import Happening
 from tests.chain.kinds import Kind
-from tests.chain.truth import is_silent, untruths, wrong_mails
+from tests.chain.truth import is_silent, touched, untruths, wrong_mails
 from tests.chain.world import World
 
 STARTED, LEFT = "started", "left stopped"
@@ -43,7 +43,7 @@ async def try_cell(definition: Mapping[str, Any], cell: Cell, alarms: Iterable[A
         await world.begin()
 
         async def before_help() -> None:
-            if cell.kind is Kind.MANUAL:
+            if cell.kind in {Kind.MANUAL, Kind.PIPELINE}:
                 problems.extend(await silence(world, alarms))
 
         await world.reach_the_strikes(before_help)
@@ -56,7 +56,7 @@ async def try_cell(definition: Mapping[str, Any], cell: Cell, alarms: Iterable[A
             end = await dependency_end(world, alarms, problems)
             if end not in {DECIDED, CLOSED, ASKED, LEFT_OPEN} and all_working(cell):
                 problems.append(f"only the alarm {end} saves the cell, although all parts work")
-        problems += await untruths(world)
+        problems += [*await untruths(world), *touched(world)]
     finally:
         await world.aclose()
     problems += [*_older_starts(world), *wrong_mails(world)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from enum import StrEnum
 
 from breaker import BreakerSettings, DependencySettings
@@ -10,6 +11,12 @@ from tests.chain.faults import Call
 
 DEPENDENCY = "bank"
 SETTINGS = BreakerSettings(failure_threshold=1, half_open_permits=1)
+PIPELINE, OTHER_PIPELINE = "orders", "audit"
+"""The pipeline whose circuit opens, and the one that must not be touched."""
+PIPELINE_SETTINGS, OTHER_SETTINGS = (
+    replace(SETTINGS, name=f"{SETTINGS.name}-{name}", stops_app=False)
+    for name in (PIPELINE, OTHER_PIPELINE)
+)
 
 
 class Kind(StrEnum):
@@ -18,6 +25,7 @@ class Kind(StrEnum):
     APP = "app"
     MANUAL = "manual dependency"
     AUTOMATIC = "automatic dependency"
+    PIPELINE = "pipeline"
 
     @property
     def calls(self) -> tuple[Call, ...]:
@@ -30,10 +38,29 @@ class Kind(StrEnum):
         return tuple(call for call in Call if call not in of_app)
 
     @property
+    def is_own(self) -> bool:
+        """Return whether the circuit holds all events of its app or pipeline."""
+        return self in {Kind.APP, Kind.PIPELINE}
+
+    @property
+    def noun(self) -> str:
+        """The word for the circuit's owner."""
+        return self.rpartition(" ")[2]
+
+    @property
+    def path(self) -> str:
+        """The beginning of the paths of the console's API."""
+        return f"/pipelines/{PIPELINE}/api" if self is Kind.PIPELINE else "/api"
+
+    @property
     def circuit(self) -> str:
         """The circuit's name."""
-        app = SETTINGS.name
-        return app if self is Kind.APP else circuit_name(app, DEPENDENCY)
+        return self.settings.name if self.is_own else circuit_name(SETTINGS.name, DEPENDENCY)
+
+    @property
+    def own_settings(self) -> BreakerSettings:
+        """The settings of the circuit of the app or the pipeline."""
+        return PIPELINE_SETTINGS if self is Kind.PIPELINE else SETTINGS
 
     @property
     def dependencies(self) -> DependencySettings:
@@ -46,7 +73,7 @@ class Kind(StrEnum):
     @property
     def settings(self) -> BreakerSettings:
         """The settings of the circuit."""
-        return SETTINGS if self is Kind.APP else self.dependencies.of(DEPENDENCY)
+        return self.own_settings if self.is_own else self.dependencies.of(DEPENDENCY)
 
     def heading(self, call: Call) -> str:
         """Return the heading of the cells with a fault of one call."""

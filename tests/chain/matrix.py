@@ -16,12 +16,14 @@ from tests.chain.cells import (
     is_in_small_sample,
     single_cells,
 )
+from tests.chain.faults import Call
 from tests.chain.infra import DEFINITION
 from tests.chain.judge import Verdict, try_cell
 from tests.chain.kinds import Kind
 from tests.support.local.simulated_loop import SimulatedLoop
 
 _GROUPS = 6
+_SAMPLE_OF_PIPELINE = (Call.MAIL, Call.SUBSCRIBE)
 _LOGGERS = ("breaker", "console", "local", "processing")
 
 type Verdicts = list[tuple[Cell, Verdict]]
@@ -46,7 +48,8 @@ def parts() -> dict[str, list[Cell]]:
 def samples() -> dict[str, list[Cell]]:
     """Return some cells of each part of `parts` that has one fault in each cell.
 
-    These are a fifth of the cells of the app's circuit, and a tenth of those of a dependency's.
+    These are a fifth of the cells of the app's circuit, and a tenth of those of a dependency's. Of
+    a pipeline, whose chain is that of a manual dependency, these are the cells of two calls.
     """
     return {
         kind.heading(call): [
@@ -55,7 +58,7 @@ def samples() -> dict[str, list[Cell]]:
             if (is_in_sample if kind is Kind.APP else is_in_small_sample)(index)
         ]
         for kind in Kind
-        for call in kind.calls
+        for call in (kind.calls if kind is not Kind.PIPELINE else _SAMPLE_OF_PIPELINE)
     }
 
 

@@ -50,7 +50,7 @@ class Operator:
         await self.settle()
         waiting = await self._console.waiting()
         if any(run.waits_for is WaitsFor.START for run in waiting):
-            await self._act("/api/app/start", {})
+            await self._act(f"{self._console.kind.path}/app/start", {})
 
     async def _circuit(self) -> dict[str, Any]:
         answer = await self._send("GET", self._path)

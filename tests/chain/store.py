@@ -40,12 +40,25 @@ class EmptiableDependencyStore(MemoryDependencyStore):
 
 
 class Stores:
-    """The store of the app's circuit, and the stores of its dependencies' circuits."""
+    """The stores of all circuits.
 
-    def __init__(self, app: EmptiableStore, dependencies: EmptiableDependencyStore) -> None:
+    Attributes:
+        app: the store of the circuit of the app, or of the pipeline that opens.
+        dependencies: the stores of the circuits of its dependencies.
+        other: the store of the other pipeline's circuit.
+    """
+
+    def __init__(
+        self,
+        app: EmptiableStore,
+        dependencies: EmptiableDependencyStore,
+        other: EmptiableStore,
+    ) -> None:
         self.app = app
         self.dependencies = dependencies
+        self.other = other
 
     def lose_everything(self) -> None:
         self.app.lose_everything()
+        self.other.lose_everything()
         self.dependencies.lose_everything()

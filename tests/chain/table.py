@@ -20,6 +20,7 @@ _GOOD = {
     Kind.APP: "started without help",
     Kind.MANUAL: "decided",
     Kind.AUTOMATIC: "closed without a decision or isolated",
+    Kind.PIPELINE: "decided",
 }
 _COUNTS = re.compile(
     rf"(\d+) cells: (\d+) (?:{'|'.join(_GOOD.values())}), (\d+) asked, "
@@ -33,15 +34,16 @@ _HEAD = """\
 
 This page is written by `python -m tests.chain`. `make test-long` compares it with the whole matrix,
 and `make test` with a fifth of the single faults of the app's circuit, a tenth of those of a
-dependency's, and a sixth of the mixtures.
+dependency's, and some of a pipeline's.
 
 An opening of the app's circuit lets the workflow stop the function app. Promise C17: whatever
 fails, an approval is asked for until somebody decides, or a metric alarm says that the app is left
-stopped. An opening of a dependency's circuit stops nothing: if the dependency is *manual*, an
-approval is asked for until somebody decides, or a metric alarm says that nobody is asked; if it is
-*automatic*, its circuit closes by itself, and the workflow makes no call. Each cell below is one
-run of the deployed chain with one or more faults: the real `infra/workflow.json`, console API,
-circuits and approvals, on a simulated platform and clock.
+stopped. An opening of a dependency's circuit, or of one of several pipelines, stops nothing: if the
+dependency is *manual*, and for a *pipeline*, an approval is asked for until somebody decides, or a
+metric alarm says that nobody is asked; if the dependency is *automatic*, its circuit closes by
+itself, and the workflow makes no call. Each cell below is one run of the deployed chain with one or
+more faults: the real `infra/workflow.json`, console API, circuits and approvals, on a simulated
+platform and clock.
 
 **Rows.** One call of the chain, its outcome, and the duration of the outcome:
 
@@ -68,15 +70,16 @@ After the time of the fault an operator approves or closes what the console show
   `infra/modules/alerts.bicep` fired after the stop. Alarms by log query and the alarm
   `circuit-opened`, which fires at each opening, do not count.
 
-**Cells of a dependency.** What was there after the fault, before the operator decided:
+**Cells of a dependency or pipeline.** What was there after the fault, before the operator decided:
 
 - *asks*: the circuit was open, and a workflow run waited for an approval.
 - *decided*: the circuit was not open any more, because of what had happened, or Redis had lost it.
 - *closes*: the circuit of an automatic dependency had closed by itself.
 - The name of an alarm: the circuit was open and nobody was asked, and this metric alarm had fired.
 
-Then an operator decided, the circuit closed, and every run of the workflow ended. No cell of a
-dependency has a stop or a start of the app.
+Then an operator decided, the circuit closed, and every run of the workflow ended. None of these
+cells has a stop or a start of the app. In each cell of a pipeline, the app's other pipeline was
+isolated by hand before the opening: it stayed isolated, and no run of the workflow was about it.
 
 In each cell no run of an older opening starts the app while a newer one is open (a start that is
 under way when the circuit opens cannot be taken back; the history then shows that start), and what

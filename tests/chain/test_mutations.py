@@ -6,14 +6,17 @@ import copy
 from collections.abc import Iterable
 from typing import Any
 
+import pytest
+
 from tests.chain.alarms import template_alarms
 from tests.chain.cells import Cell
 from tests.chain.faults import Call, Length, Outcome, Strike
 from tests.chain.happenings import Happening
 from tests.chain.infra import DEFINITION
 from tests.chain.judge import STARTED, try_cell
-from tests.chain.kinds import Kind
+from tests.chain.kinds import OTHER_SETTINGS, Kind
 from tests.chain.matrix import quiet
+from tests.chain.operator import Operator
 
 ISOLATED = Cell((Strike(Call.MAIL, Outcome.SUCCESS, Length.ONCE, Happening.ISOLATED),), True)
 EMPTIED = Cell(
@@ -31,6 +34,9 @@ REFUSED_BANK = Cell(
 )
 MAIL = Cell(
     (Strike(Call.DELIVER, Outcome.SUCCESS, Length.ONCE, Happening.NOTHING),), True, Kind.AUTOMATIC
+)
+ORDERS = Cell(
+    (Strike(Call.MAIL, Outcome.SUCCESS, Length.ONCE, Happening.NOTHING),), True, Kind.PIPELINE
 )
 REFUSED = Cell((Strike(Call.SUBSCRIBE, Outcome.FAILED, Length.ALWAYS, Happening.APPROVED),), True)
 
@@ -70,7 +76,7 @@ async def problems(
 
 async def test_the_deployed_definition_passes() -> None:
     assert await problems([ISOLATED, EMPTIED, UNCALLED, REFUSED]) == []
-    assert await problems([BANK, EMPTIED_BANK, REFUSED_BANK, MAIL]) == []
+    assert await problems([BANK, EMPTIED_BANK, REFUSED_BANK, MAIL, ORDERS]) == []
 
 
 async def test_a_run_that_ends_for_any_newer_generation_fails() -> None:
@@ -137,3 +143,38 @@ async def test_a_run_that_does_not_ask_about_a_dependency_fails() -> None:
 async def test_chain_for_a_dependency_without_the_alarm_of_failing_steps_fails() -> None:
     names = {alarm.name for alarm in template_alarms() if alarm.metric == "ActionsFailed"}
     assert await problems([REFUSED_BANK], DEFINITION, *names)
+
+
+async def test_definition_that_knows_no_pipelines_fails() -> None:
+    """An opening of one pipeline would stop the app, and so the other pipelines."""
+    document = copy.deepcopy(DEFINITION)
+    kind = action(document, "Kind")
+    kind["inputs"] = kind["inputs"].replace("'pipeline'), 'pipeline'", "'pipeline'), 'app'")
+    assert kind["inputs"] != action(DEFINITION, "Kind")["inputs"]
+    found = await problems([ORDERS], document)
+    assert "a workflow run stops or starts the app for a pipeline" in found
+    assert "a mail does not say that the app is not stopped for a pipeline" in found
+
+
+async def test_definition_that_does_not_ask_about_a_pipeline_fails() -> None:
+    document = copy.deepcopy(DEFINITION)
+    action(document, "Check_recovery")["expression"]["and"].pop()
+    found = await problems([ORDERS], document)
+    assert found == ["the circuit of a pipeline is open, and nobody is asked"]
+
+
+async def test_approval_that_moves_the_other_pipeline_fails(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The operator closes the other circuit, which was isolated by hand."""
+    monkeypatch.setattr("tests.chain.operator.Operator.approve", _approve_all)
+    found = await problems([ORDERS])
+    assert "the circuit of the other pipeline is ('closed', 1), expected ('isolated', 1)" in found
+
+
+async def _approve_all(operator: Operator) -> None:
+    """Approve as before, and close the other circuit, too."""
+    circuit = await operator._circuit()
+    if circuit["state"] == "open":
+        await operator._act(f"{operator._path}/approve", {"generation": circuit["generation"]})
+    await operator._act(f"/api/circuits/{OTHER_SETTINGS.name}/close", {"generation": 1})

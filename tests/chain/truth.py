@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 
 from breaker.chain import ALERT_REPEATED, APPROVAL_REQUESTED, STEP_EVENTS, StepKind
 from breaker.state import HistoryEntry
+from local.workflow.view import opening_of
 from tests.chain.alarms import template_alarms
 from tests.chain.clocks import MINUTE
 from tests.chain.faults import Call
@@ -37,10 +38,22 @@ async def untruths(world: World) -> list[str]:
             for each in status.waiting
             if each.run not in runs
         ]
-    page = await world.console.request("GET", "/api/app")
+    page = await world.console.request("GET", f"{world.kind.path}/app")
     assert isinstance(page.body, dict)
     found += _page(world, [str(line["text"]) for line in page.body["lines"]], runs)
     return found
+
+
+def touched(world: World) -> Iterator[str]:
+    """Yield what happened to the other pipeline's circuit, which was isolated by hand before."""
+    other = world.stores.other
+    expected = ("closed", 0) if other.lost_at else ("isolated", 1)
+    found = (str(other._record.state), other._record.generation)
+    if found != expected:
+        yield f"the circuit of the other pipeline is {found}, expected {expected}"
+    circuits = {opening_of(run)["name"] for run in world.workflow.runs()}
+    if circuits - {world.kind.circuit}:
+        yield f"the workflow runs for {', '.join(sorted(circuits))}"
 
 
 def wrong_mails(world: World) -> Iterator[str]:
@@ -49,7 +62,7 @@ def wrong_mails(world: World) -> Iterator[str]:
         text = str(mail.seen.body)
         if world.kind is not Kind.APP:
             if "does not stop the function app" not in text or "accepted the call" in text:
-                yield "a mail does not say that the app is not stopped for a dependency"
+                yield f"a mail does not say that the app is not stopped for a {world.kind.noun}"
             continue
         stops = [
             seen.status

@@ -18,7 +18,7 @@ from tests.chain.console_process import ConsoleProcess
 from tests.chain.event_grid import EventGrid
 from tests.chain.faults import Call, FaultLine, Length, Strike
 from tests.chain.happenings import Happening
-from tests.chain.kinds import DEPENDENCY, SETTINGS, Kind
+from tests.chain.kinds import DEPENDENCY, OTHER_SETTINGS, Kind
 from tests.chain.management import ManagedSite, Reports
 from tests.chain.metrics import Metrics
 from tests.chain.operator import Operator
@@ -80,11 +80,13 @@ class World:
         self.line = FaultLine(self.clock, strikes, self._happen, self.background)
         now_us = BreakerClock(self.clock).now_us
         self.stores = Stores(
-            EmptiableStore(SETTINGS.name, now_us=now_us),
-            EmptiableDependencyStore(SETTINGS.name, now_us=now_us),
+            EmptiableStore(kind.own_settings.name, now_us=now_us),
+            EmptiableDependencyStore(kind.own_settings.name, now_us=now_us),
+            EmptiableStore(OTHER_SETTINGS.name, now_us=now_us),
         )
-        is_app = kind is Kind.APP
-        self.store = self.stores.app if is_app else self.stores.dependencies.circuit(DEPENDENCY)
+        self.store = (
+            self.stores.app if kind.is_own else self.stores.dependencies.circuit(DEPENDENCY)
+        )
         self.site = Site(self.clock)
         self.workflow = WorkflowProcess(
             definition, self.line, self.metrics, self._receive, accepts_early=accepts_early
@@ -140,8 +142,11 @@ class World:
         await self.store.record_failure(rules, "earlier event", "ConnectionError", Permit(0))
         await self.store.close(rules, 1, "ann", "closed by ann")
         self._earlier = self.store.undelivered()[0]
-        for alert in self.store.undelivered():
-            await self.store.settle_alert(rules, "", alert.entry, 1.0)
+        others = OTHER_SETTINGS.rules("instance-0")
+        await self.stores.other.isolate(others, "bob", "by hand")
+        for store in (self.store, self.stores.other):
+            for alert in store.undelivered():
+                await store.settle_alert(rules, "", alert.entry, 1.0)
         await self.console.start()
         await self.app.start()
         self.background.start(self._run_app())
