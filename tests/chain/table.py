@@ -79,7 +79,8 @@ After the time of the fault an operator approves or closes what the console show
 
 Then an operator decided, the circuit closed, and every run of the workflow ended. None of these
 cells has a stop or a start of the app. In each cell of a pipeline, the app's other pipeline was
-isolated by hand before the opening: it stayed isolated, and no run of the workflow was about it.
+isolated by hand before the opening: it stayed isolated unless Redis lost all its data, and no run
+of the workflow was about it.
 
 In each cell no run of an older opening starts the app while a newer one is open (a start that is
 under way when the circuit opens cannot be taken back; the history then shows that start), and what

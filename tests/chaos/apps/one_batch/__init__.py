@@ -1,0 +1,1 @@
+"""An app whose pipelines share one turn."""
