@@ -29,6 +29,10 @@ param approvalEmail string = ''
 @description('The event handler as module:attribute; its module is deployed with the app.')
 param eventHandler string = 'processing.handlers.ledger:LedgerHandler'
 
+@description('Pipelines of the app, each an object: name (1 to 20 lower-case letters and digits), and optionally hub, consumerGroup, partitions, handler, and settings with the plain names. Empty: one pipeline, without a name.')
+@maxLength(20)
+param pipelines array = []
+
 @description('Event Hubs throughput units; each unit has 1,000 events/s or 1 MB/s in, and twice as much out.')
 @minValue(1)
 @maxValue(40)
@@ -39,7 +43,7 @@ param throughputUnits int = 2
 @maxValue(40)
 param maximumThroughputUnits int = 8
 
-@description('Partitions of the hub, and so the greatest number of instances that work at the same time. Cannot be changed later.')
+@description('Partitions of a hub, and so the greatest number of instances that work at the same time. Cannot be changed later.')
 @minValue(1)
 @maxValue(32)
 param partitions int = 8
@@ -62,7 +66,7 @@ param instanceMemoryMB int = 2048
 @maxValue(1000)
 param maximumInstances int = 40
 
-@description('Number of always-ready instances of process_events; 0 for none.')
+@description('Number of always-ready instances of each function that processes events; 0 for none.')
 @minValue(0)
 @maxValue(20)
 param alwaysReadyInstances int = 1
@@ -139,6 +143,7 @@ module resources 'resources.bicep' = {
     alertEmail: alertEmail
     approvalEmail: approvalEmail
     eventHandler: eventHandler
+    pipelines: pipelines
     throughputUnits: throughputUnits
     maximumThroughputUnits: maximumThroughputUnits
     partitions: partitions
@@ -172,6 +177,7 @@ output BREAKWATER_HOST_STORAGE_BLOB_URI string = resources.outputs.hostStorageBl
 output BREAKWATER_HOST_STORAGE_QUEUE_URI string = resources.outputs.hostStorageQueueUri
 output BREAKWATER_STORAGE_BLOB_URI string = resources.outputs.storageBlobUri
 output BREAKWATER_STORAGE_QUEUE_URI string = resources.outputs.storageQueueUri
+output BREAKWATER_PIPELINE_SETTINGS object = resources.outputs.pipelineSettings
 output BREAKWATER_POISON_QUEUE string = resources.outputs.poisonQueue
 output BREAKWATER_REDIS_URL string = resources.outputs.redisUrl
 output BREAKWATER_TOPIC_ENDPOINT string = resources.outputs.topicEndpoint

@@ -8,6 +8,7 @@ param operatorPrincipalType string
 param alertEmail string
 param approvalEmail string
 param eventHandler string
+param pipelines array
 param throughputUnits int
 param maximumThroughputUnits int
 param partitions int
@@ -46,6 +47,8 @@ var names = {
   deadLetterContainer: 'event-grid-dead-letters'
   eventHubs: 'evhns-${suffix}'
   hub: 'events'
+  consumerGroup: 'app'
+  consoleConsumerGroup: 'console'
   redis: 'amr-${suffix}'
   topic: 'evgt-${suffix}'
   functionApp: 'func-${suffix}'
@@ -63,6 +66,53 @@ var ids = {
   functionApp: resourceId('Microsoft.Web/sites', names.functionApp)
   workflow: resourceId('Microsoft.Logic/workflows', names.workflow)
 }
+// What the app reads: an entry for each pipeline, or the one hub of an app without pipelines. The pipeline
+// `default` has the hub and the queue of that app, and so its data.
+var sources = empty(pipelines) ? [
+  {
+    name: ''
+    hub: names.hub
+    consumerGroup: names.consumerGroup
+    partitions: partitions
+    queue: names.poisonQueue
+    handler: eventHandler
+    settings: {}
+  }
+] : map(pipelines, each => {
+  name: each.name
+  hub: each.?hub ?? (each.name == 'default' ? names.hub : each.name)
+  consumerGroup: each.?consumerGroup ?? names.consumerGroup
+  partitions: each.?partitions ?? partitions
+  queue: each.?settings.?POISON_QUEUE ?? (each.name == 'default' ? names.poisonQueue : '${names.poisonQueue}-${each.name}')
+  handler: each.?handler ?? eventHandler
+  settings: each.?settings ?? {}
+})
+// Several pipelines may read one hub, each with a consumer group of its own. The first one decides on the
+// number of partitions.
+var hubNames = union(map(sources, each => each.hub), [])
+var hubs = map(hubNames, hub => {
+  name: hub
+  partitions: filter(sources, each => each.hub == hub)[0].partitions
+})
+var consumerGroups = union(
+  map(sources, each => '${each.hub}/${each.consumerGroup}'),
+  map(sources, each => '${each.hub}/${names.consoleConsumerGroup}')
+)
+var poisonQueues = union(map(sources, each => each.queue), [])
+// The app settings of the pipelines, with their full names.
+var ownSettings = flatten(map(sources, each => map(items(union(each.settings, {
+  EVENT_HUB_NAME: each.hub
+  EVENT_HUB_CONSUMER_GROUP: each.consumerGroup
+  EVENT_HANDLER: each.handler
+  POISON_QUEUE: each.queue
+})), setting => {
+  name: 'PIPELINE_${toUpper(each.name)}_${setting.key}'
+  value: string(setting.value)
+})))
+var pipelineSettings = empty(pipelines) ? {} : union({
+  PIPELINES: join(map(sources, each => each.name), ',')
+}, toObject(ownSettings, each => each.name, each => each.value))
+
 // The address in Azure Resource Manager at which the workflow and the console stop and start the app.
 var functionAppUrl = '${environment().resourceManager}${substring(ids.functionApp, 1)}'
 
@@ -106,12 +156,12 @@ var checkpointContainer = 'azure-webjobs-eventhub'
 module storage 'modules/storage.bicep' = {
   params: {
     name: names.storage
-    containers: [
+    containers: concat([
       names.packageContainer
-      names.poisonQueue
+    ], poisonQueues, [
       checkpointContainer
-    ]
-    poisonQueue: names.poisonQueue
+    ])
+    poisonQueues: poisonQueues
     softDelete: false
     location: location
     tags: tags
@@ -124,11 +174,10 @@ module storage 'modules/storage.bicep' = {
 module appStorage 'modules/storage.bicep' = {
   params: {
     name: names.appStorage
-    containers: [
-      names.poisonQueue
+    containers: concat(poisonQueues, [
       names.deadLetterContainer
-    ]
-    poisonQueue: names.poisonQueue
+    ])
+    poisonQueues: poisonQueues
     softDelete: true
     location: location
     tags: tags
@@ -140,12 +189,12 @@ module appStorage 'modules/storage.bicep' = {
 module eventHubs 'modules/event-hubs.bicep' = {
   params: {
     name: names.eventHubs
-    hubName: names.hub
+    hubs: hubs
+    consumerGroups: consumerGroups
     location: location
     tags: tags
     throughputUnits: throughputUnits
     maximumThroughputUnits: maximumThroughputUnits
-    partitions: partitions
     retentionHours: retentionHours
     privateNetwork: privateNetwork
     workspaceId: monitoring.outputs.workspaceId
@@ -244,9 +293,9 @@ module functionAccess 'modules/function-access.bicep' = {
     principalId: identities.outputs.functionPrincipalId
     storageName: names.storage
     appStorageName: names.appStorage
-    poisonQueue: names.poisonQueue
+    poisonQueues: poisonQueues
     namespaceName: names.eventHubs
-    hubName: names.hub
+    hubNames: hubNames
     topicName: names.topic
     insightsName: names.insights
   }
@@ -273,10 +322,12 @@ module functionApp 'modules/function-app.bicep' = {
     appStorageBlobUri: appStorage.outputs.blobUri
     appStorageQueueUri: appStorage.outputs.queueUri
     packageContainer: names.packageContainer
-    poisonQueue: names.poisonQueue
+    poisonQueue: sources[0].queue
     eventHubNamespace: eventHubs.outputs.hostName
-    eventHub: names.hub
-    consumerGroup: eventHubs.outputs.consumerGroup
+    eventHub: sources[0].hub
+    consumerGroup: sources[0].consumerGroup
+    pipelineSettings: pipelineSettings
+    functions: map(sources, each => empty(each.name) ? 'process_events' : 'process_events_${each.name}')
     redisUrl: redis.outputs.url
     parkingReplicas: redisHighAvailability ? 1 : 0
     topicEndpoint: topic.outputs.endpoint
@@ -313,10 +364,10 @@ module consoleAccess 'modules/console-access.bicep' = if (deployConsole) {
     principalId: identities.outputs.consolePrincipalId
     storageName: names.storage
     appStorageName: names.appStorage
-    poisonQueue: names.poisonQueue
+    poisonQueues: poisonQueues
     checkpointContainer: checkpointContainer
     namespaceName: names.eventHubs
-    hubName: names.hub
+    hubNames: hubNames
     topicName: names.topic
     registryName: names.registry
   }
@@ -353,11 +404,12 @@ module console 'modules/console.bicep' = if (deployConsole) {
     storageQueueUri: storage.outputs.queueUri
     appStorageBlobUri: appStorage.outputs.blobUri
     appStorageQueueUri: appStorage.outputs.queueUri
-    poisonQueue: names.poisonQueue
+    poisonQueue: sources[0].queue
     eventHubNamespace: eventHubs.outputs.hostName
-    eventHub: names.hub
-    consumerGroup: eventHubs.outputs.consumerGroup
-    consoleConsumerGroup: eventHubs.outputs.consoleConsumerGroup
+    eventHub: sources[0].hub
+    consumerGroup: sources[0].consumerGroup
+    consoleConsumerGroup: names.consoleConsumerGroup
+    pipelineSettings: pipelineSettings
     redisUrl: redis.outputs.url
     parkingReplicas: redisHighAvailability ? 1 : 0
     topicEndpoint: topic.outputs.endpoint
@@ -452,7 +504,7 @@ module operatorAccess 'modules/operator-access.bicep' = if (!empty(operatorPrinc
     storageName: names.storage
     appStorageName: names.appStorage
     namespaceName: names.eventHubs
-    hubName: names.hub
+    hubNames: hubNames
     topicName: names.topic
   }
   dependsOn: [
@@ -478,6 +530,7 @@ module alerts 'modules/alerts.bicep' = {
     sendMail: sendMail
     consoleUrl: deployConsole ? consoleEnvironment!.outputs.consoleUrl : ''
     lagSeconds: lagAlertSeconds
+    byPipeline: !empty(pipelines)
   }
   dependsOn: [
     topic
@@ -490,13 +543,14 @@ module alerts 'modules/alerts.bicep' = {
 output registryEndpoint string = deployConsole ? consoleEnvironment!.outputs.registryEndpoint : ''
 output functionAppId string = functionApp.outputs.id
 output eventHubNamespace string = eventHubs.outputs.hostName
-output eventHub string = names.hub
-output consumerGroup string = eventHubs.outputs.consumerGroup
+output eventHub string = sources[0].hub
+output consumerGroup string = sources[0].consumerGroup
+output pipelineSettings object = pipelineSettings
 output hostStorageBlobUri string = storage.outputs.blobUri
 output hostStorageQueueUri string = storage.outputs.queueUri
 output storageBlobUri string = appStorage.outputs.blobUri
 output storageQueueUri string = appStorage.outputs.queueUri
-output poisonQueue string = names.poisonQueue
+output poisonQueue string = sources[0].queue
 output redisUrl string = redis.outputs.url
 output topicEndpoint string = topic.outputs.endpoint
 output consoleUrl string = deployConsole ? consoleEnvironment!.outputs.consoleUrl : ''

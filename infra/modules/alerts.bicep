@@ -14,6 +14,9 @@ param sendMail bool
 param consoleUrl string
 param lagSeconds int
 
+@description('Send an alert of its own for each pipeline, or for each circuit.')
+param byPipeline bool
+
 // Metrics of the Azure services, so these alerts also fire while the app is stopped. Each alert has its
 // whole condition as literals, because scripts/check_infra/alarms.py reads the conditions for tests.
 var metricAlerts = union([
@@ -63,7 +66,7 @@ var metricAlerts = union([
 ], deployWorkflow ? [
   {
     name: 'circuit-opened'
-    description: 'A circuit opened. The circuit of the app holds all processing until an operator decides. The circuit of a dependency holds the events that need the dependency.'
+    description: 'A circuit opened. The circuit of the app, or of a pipeline, holds all its processing until an operator decides. The circuit of a dependency holds the events that need the dependency.'
     severity: 1
     resourceId: topicId
     namespace: 'Microsoft.EventGrid/topics'
@@ -174,18 +177,21 @@ var queryAlerts = union([
     description: 'A circuit alert is undelivered in the outbox for more than a minute.'
     severity: 1
     query: 'AppMetrics | where Name == "breaker.alert.age" and Sum > 60'
+    by: 'circuit'
   }
   {
     name: 'poison-arrived'
     description: 'Events were moved to the poison queue. An operator must redrive or discard them.'
     severity: 3
     query: 'AppMetrics | where Name == "processing.events" and Properties.outcome == "poisoned" and Sum > 0'
+    by: 'pipeline'
   }
   {
     name: 'lag-growing'
     description: 'The time from the arrival of an event in the hub to the end of its processing exceeds the limit.'
     severity: 2
     query: 'AppMetrics | where Name == "processing.lag" and Max > ${lagSeconds}'
+    by: 'pipeline'
   }
   {
     name: 'redis-degraded'
@@ -200,6 +206,7 @@ var queryAlerts = union([
     description: 'The first unfinished event of a partition, or a deferred key, does not continue. Health and the console name the event, the reason and the response.'
     severity: 1
     query: 'union isfuzzy=true (print Name = ""), AppMetrics | where Name == "processing.oldest_unfinished_seconds" and Properties.state == "stalled" and Sum > 0'
+    by: 'pipeline'
   }
   {
     // The counter has the gaps that a batch has met; the gauge has those of a partition without new
@@ -208,12 +215,14 @@ var queryAlerts = union([
     description: 'The hub removed events before they were handled. They are lost. Health and the console name the partition and the events.'
     severity: 1
     query: 'union isfuzzy=true (print Name = ""), AppMetrics | where (Name == "processing.events_expired" or Name == "processing.events_expired_pending") and Sum > 0'
+    by: 'pipeline'
   }
   {
     name: 'replays-stopped'
     description: 'The timer function replay_deferred has not run for a minute although deferred keys wait.'
     severity: 2
     query: 'union isfuzzy=true (print Name = ""), AppMetrics | where Name == "processing.replays_stopped" and Sum > 0'
+    by: 'pipeline'
   }
   {
     name: 'hub-unread'
@@ -312,8 +321,8 @@ resource queryRules 'Microsoft.Insights/scheduledQueryRules@2023-12-01' = [for a
     skipQueryValidation: true
     criteria: {
       allOf: [
-        {
-          query: alert.query
+        union({
+          query: '${alert.query}${byPipeline && contains(alert, 'by') ? ' | extend ${alert.by} = tostring(Properties.${alert.by})' : ''}'
           timeAggregation: 'Count'
           operator: 'GreaterThan'
           threshold: 0
@@ -321,7 +330,18 @@ resource queryRules 'Microsoft.Insights/scheduledQueryRules@2023-12-01' = [for a
             numberOfEvaluationPeriods: 1
             minFailingPeriodsToAlert: 1
           }
-        }
+        }, byPipeline && contains(alert, 'by') ? {
+          // One alert for each value, so that a second pipeline's alert is not hidden by the first one's.
+          dimensions: [
+            {
+              name: alert.by
+              operator: 'Include'
+              values: [
+                '*'
+              ]
+            }
+          ]
+        } : {})
       ]
     }
     actions: {

@@ -3,10 +3,10 @@
 param principalId string
 param storageName string
 param appStorageName string
-param poisonQueue string
+param poisonQueues array
 param checkpointContainer string
 param namespaceName string
-param hubName string
+param hubNames array
 param topicName string
 param registryName string
 
@@ -26,10 +26,10 @@ resource hostBlobs 'Microsoft.Storage/storageAccounts/blobServices@2025-06-01' e
   name: 'default'
 }
 
-resource earlierContainer 'Microsoft.Storage/storageAccounts/blobServices/containers@2025-06-01' existing = {
+resource earlierContainer 'Microsoft.Storage/storageAccounts/blobServices/containers@2025-06-01' existing = [for queueName in poisonQueues: {
   parent: hostBlobs
-  name: poisonQueue
-}
+  name: queueName
+}]
 
 resource checkpoints 'Microsoft.Storage/storageAccounts/blobServices/containers@2025-06-01' existing = {
   parent: hostBlobs
@@ -41,10 +41,10 @@ resource hostQueues 'Microsoft.Storage/storageAccounts/queueServices@2025-06-01'
   name: 'default'
 }
 
-resource earlierQueue 'Microsoft.Storage/storageAccounts/queueServices/queues@2025-06-01' existing = {
+resource earlierQueue 'Microsoft.Storage/storageAccounts/queueServices/queues@2025-06-01' existing = [for queueName in poisonQueues: {
   parent: hostQueues
-  name: poisonQueue
-}
+  name: queueName
+}]
 
 resource appAccount 'Microsoft.Storage/storageAccounts@2025-06-01' existing = {
   name: appStorageName
@@ -55,29 +55,29 @@ resource blobs 'Microsoft.Storage/storageAccounts/blobServices@2025-06-01' exist
   name: 'default'
 }
 
-resource poisonContainer 'Microsoft.Storage/storageAccounts/blobServices/containers@2025-06-01' existing = {
+resource poisonContainer 'Microsoft.Storage/storageAccounts/blobServices/containers@2025-06-01' existing = [for queueName in poisonQueues: {
   parent: blobs
-  name: poisonQueue
-}
+  name: queueName
+}]
 
 resource queues 'Microsoft.Storage/storageAccounts/queueServices@2025-06-01' existing = {
   parent: appAccount
   name: 'default'
 }
 
-resource queue 'Microsoft.Storage/storageAccounts/queueServices/queues@2025-06-01' existing = {
+resource queue 'Microsoft.Storage/storageAccounts/queueServices/queues@2025-06-01' existing = [for queueName in poisonQueues: {
   parent: queues
-  name: poisonQueue
-}
+  name: queueName
+}]
 
 resource namespace 'Microsoft.EventHub/namespaces@2024-01-01' existing = {
   name: namespaceName
 }
 
-resource hub 'Microsoft.EventHub/namespaces/eventhubs@2024-01-01' existing = {
+resource hub 'Microsoft.EventHub/namespaces/eventhubs@2024-01-01' existing = [for hubName in hubNames: {
   parent: namespace
   name: hubName
-}
+}]
 
 resource topic 'Microsoft.EventGrid/topics@2025-02-15' existing = {
   name: topicName
@@ -110,59 +110,59 @@ resource checkpointAccess 'Microsoft.Authorization/roleAssignments@2022-04-01' =
 }
 
 // The console removes poison messages from the queue, to redrive or discard the events.
-resource poisonAccess 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
-  name: guid(queue.id, principalId, queueDataContributor)
-  scope: queue
+resource poisonAccess 'Microsoft.Authorization/roleAssignments@2022-04-01' = [for (_, index) in poisonQueues: {
+  name: guid(queue[index].id, principalId, queueDataContributor)
+  scope: queue[index]
   properties: {
     principalId: principalId
     principalType: 'ServicePrincipal'
     roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', queueDataContributor)
   }
-}
+}]
 
 // The console deletes the claim checks of large poison messages, which are blobs.
-resource claimCheckAccess 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
-  name: guid(poisonContainer.id, principalId, blobDataContributor)
-  scope: poisonContainer
+resource claimCheckAccess 'Microsoft.Authorization/roleAssignments@2022-04-01' = [for (_, index) in poisonQueues: {
+  name: guid(poisonContainer[index].id, principalId, blobDataContributor)
+  scope: poisonContainer[index]
   properties: {
     principalId: principalId
     principalType: 'ServicePrincipal'
     roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', blobDataContributor)
   }
-}
+}]
 
 // An app of one account left poison messages in the host's account; the console removes them there, too.
-resource earlierPoisonAccess 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
-  name: guid(earlierQueue.id, principalId, queueDataContributor)
-  scope: earlierQueue
+resource earlierPoisonAccess 'Microsoft.Authorization/roleAssignments@2022-04-01' = [for (_, index) in poisonQueues: {
+  name: guid(earlierQueue[index].id, principalId, queueDataContributor)
+  scope: earlierQueue[index]
   properties: {
     principalId: principalId
     principalType: 'ServicePrincipal'
     roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', queueDataContributor)
   }
-}
+}]
 
 // The console deletes the claim checks and marks of that app, which are blobs.
-resource earlierClaimCheckAccess 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
-  name: guid(earlierContainer.id, principalId, blobDataContributor)
-  scope: earlierContainer
+resource earlierClaimCheckAccess 'Microsoft.Authorization/roleAssignments@2022-04-01' = [for (_, index) in poisonQueues: {
+  name: guid(earlierContainer[index].id, principalId, blobDataContributor)
+  scope: earlierContainer[index]
   properties: {
     principalId: principalId
     principalType: 'ServicePrincipal'
     roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', blobDataContributor)
   }
-}
+}]
 
 // The console's live tail reads events.
-resource hubAccess 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
-  name: guid(hub.id, principalId, eventHubsDataReceiver)
-  scope: hub
+resource hubAccess 'Microsoft.Authorization/roleAssignments@2022-04-01' = [for (_, index) in hubNames: {
+  name: guid(hub[index].id, principalId, eventHubsDataReceiver)
+  scope: hub[index]
   properties: {
     principalId: principalId
     principalType: 'ServicePrincipal'
     roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', eventHubsDataReceiver)
   }
-}
+}]
 
 // The console publishes alerts that a stopped app has left in the outbox.
 resource topicAccess 'Microsoft.Authorization/roleAssignments@2022-04-01' = {

@@ -25,6 +25,7 @@ param eventHubNamespace string
 param eventHub string
 param consumerGroup string
 param consoleConsumerGroup string
+param pipelineSettings object
 param redisUrl string
 param parkingReplicas int
 param topicEndpoint string
@@ -37,7 +38,7 @@ var deployed = !empty(image) && image != placeholder
 
 // The settings of the app, because the console uses the same rules for the circuit and redrives, and
 // the settings of the console.
-var values = union(loadJsonContent('../settings.json'), loadJsonContent('../console-settings.json'), {
+var values = union(loadJsonContent('../settings.json'), loadJsonContent('../console-settings.json'), pipelineSettings, {
   AZURE_CLIENT_ID: identityClientId
   AzureWebJobsStorage__blobServiceUri: storageBlobUri
   AzureWebJobsStorage__queueServiceUri: storageQueueUri

@@ -1,12 +1,17 @@
-// The event hub, with a separate consumer group for each reader.
+// The event hubs, with a separate consumer group for each reader.
 
 param name string
-param hubName string
+
+@description('The hubs, each an object with name and partitions.')
+param hubs array
+
+@description('The consumer groups as hub/group. The console\'s live tail must not share the group of the app.')
+param consumerGroups array
+
 param location string
 param tags object
 param throughputUnits int
 param maximumThroughputUnits int
-param partitions int
 param retentionHours int
 param privateNetwork bool
 param workspaceId string
@@ -35,34 +40,27 @@ resource namespace 'Microsoft.EventHub/namespaces@2024-01-01' = {
   }
 }
 
-resource hub 'Microsoft.EventHub/namespaces/eventhubs@2024-01-01' = {
+resource hub 'Microsoft.EventHub/namespaces/eventhubs@2024-01-01' = [for each in hubs: {
   parent: namespace
-  name: hubName
+  name: each.name
   properties: {
-    partitionCount: partitions
+    partitionCount: each.partitions
     retentionDescription: {
       cleanupPolicy: 'Delete'
       retentionTimeInHours: retentionHours
     }
   }
-}
+}]
 
-resource appGroup 'Microsoft.EventHub/namespaces/eventhubs/consumergroups@2024-01-01' = {
-  parent: hub
-  name: 'app'
+resource group 'Microsoft.EventHub/namespaces/eventhubs/consumergroups@2024-01-01' = [for each in consumerGroups: {
+  name: '${name}/${each}'
   properties: {
-    userMetadata: 'the function app'
+    userMetadata: endsWith(each, '/console') ? 'the operator console' : 'the function app'
   }
-}
-
-// The console's live tail must not share the app's consumer group.
-resource consoleGroup 'Microsoft.EventHub/namespaces/eventhubs/consumergroups@2024-01-01' = {
-  parent: hub
-  name: 'console'
-  properties: {
-    userMetadata: 'the operator console'
-  }
-}
+  dependsOn: [
+    hub
+  ]
+}]
 
 resource diagnostics 'Microsoft.Insights/diagnosticSettings@2021-05-01-preview' = {
   name: 'to-workspace'
@@ -89,5 +87,3 @@ resource diagnostics 'Microsoft.Insights/diagnosticSettings@2021-05-01-preview' 
 }
 
 output hostName string = '${namespace.name}.servicebus.windows.net'
-output consumerGroup string = appGroup.name
-output consoleConsumerGroup string = consoleGroup.name

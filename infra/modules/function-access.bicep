@@ -3,9 +3,9 @@
 param principalId string
 param storageName string
 param appStorageName string
-param poisonQueue string
+param poisonQueues array
 param namespaceName string
-param hubName string
+param hubNames array
 param topicName string
 param insightsName string
 
@@ -30,29 +30,29 @@ resource blobs 'Microsoft.Storage/storageAccounts/blobServices@2025-06-01' exist
   name: 'default'
 }
 
-resource poisonContainer 'Microsoft.Storage/storageAccounts/blobServices/containers@2025-06-01' existing = {
+resource poisonContainer 'Microsoft.Storage/storageAccounts/blobServices/containers@2025-06-01' existing = [for queueName in poisonQueues: {
   parent: blobs
-  name: poisonQueue
-}
+  name: queueName
+}]
 
 resource queues 'Microsoft.Storage/storageAccounts/queueServices@2025-06-01' existing = {
   parent: appAccount
   name: 'default'
 }
 
-resource queue 'Microsoft.Storage/storageAccounts/queueServices/queues@2025-06-01' existing = {
+resource queue 'Microsoft.Storage/storageAccounts/queueServices/queues@2025-06-01' existing = [for queueName in poisonQueues: {
   parent: queues
-  name: poisonQueue
-}
+  name: queueName
+}]
 
 resource namespace 'Microsoft.EventHub/namespaces@2024-01-01' existing = {
   name: namespaceName
 }
 
-resource hub 'Microsoft.EventHub/namespaces/eventhubs@2024-01-01' existing = {
+resource hub 'Microsoft.EventHub/namespaces/eventhubs@2024-01-01' existing = [for hubName in hubNames: {
   parent: namespace
   name: hubName
-}
+}]
 
 resource topic 'Microsoft.EventGrid/topics@2025-02-15' existing = {
   name: topicName
@@ -87,37 +87,37 @@ resource tableAccess 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
 }
 
 // The app writes, reads and deletes claim checks and marks, which are blobs.
-resource claimCheckAccess 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
-  name: guid(poisonContainer.id, principalId, blobDataContributor)
-  scope: poisonContainer
+resource claimCheckAccess 'Microsoft.Authorization/roleAssignments@2022-04-01' = [for (_, index) in poisonQueues: {
+  name: guid(poisonContainer[index].id, principalId, blobDataContributor)
+  scope: poisonContainer[index]
   properties: {
     principalId: principalId
     principalType: 'ServicePrincipal'
     roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', blobDataContributor)
   }
-}
+}]
 
 // The app adds poison events to the queue; only operators remove them.
-resource poisonAccess 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
-  name: guid(queue.id, principalId, queueMessageSender)
-  scope: queue
+resource poisonAccess 'Microsoft.Authorization/roleAssignments@2022-04-01' = [for (_, index) in poisonQueues: {
+  name: guid(queue[index].id, principalId, queueMessageSender)
+  scope: queue[index]
   properties: {
     principalId: principalId
     principalType: 'ServicePrincipal'
     roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', queueMessageSender)
   }
-}
+}]
 
 // The app reads events. The scope is the hub, because lag is a property of the hub, not of a consumer group.
-resource hubAccess 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
-  name: guid(hub.id, principalId, eventHubsDataReceiver)
-  scope: hub
+resource hubAccess 'Microsoft.Authorization/roleAssignments@2022-04-01' = [for (_, index) in hubNames: {
+  name: guid(hub[index].id, principalId, eventHubsDataReceiver)
+  scope: hub[index]
   properties: {
     principalId: principalId
     principalType: 'ServicePrincipal'
     roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', eventHubsDataReceiver)
   }
-}
+}]
 
 // The app publishes alerts.
 resource topicAccess 'Microsoft.Authorization/roleAssignments@2022-04-01' = {

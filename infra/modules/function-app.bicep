@@ -16,6 +16,11 @@ param poisonQueue string
 param eventHubNamespace string
 param eventHub string
 param consumerGroup string
+param pipelineSettings object
+
+@description('The functions that process events, one for each pipeline. Each scales by itself.')
+param functions array
+
 param redisUrl string
 param parkingReplicas int
 param topicEndpoint string
@@ -74,12 +79,10 @@ resource app 'Microsoft.Web/sites@2025-03-01' = {
       scaleAndConcurrency: {
         maximumInstanceCount: maximumInstances
         instanceMemoryMB: instanceMemoryMB
-        alwaysReady: alwaysReadyInstances == 0 ? [] : [
-          {
-            name: 'function:process_events'
-            instanceCount: alwaysReadyInstances
-          }
-        ]
+        alwaysReady: alwaysReadyInstances == 0 ? [] : map(functions, each => {
+          name: 'function:${each}'
+          instanceCount: alwaysReadyInstances
+        })
       }
       deployment: {
         storage: {
@@ -127,7 +130,7 @@ resource settings 'Microsoft.Web/sites/config@2025-03-01' = {
   // checkov:skip=CKV_AZURE_222:This config is the app settings
   parent: app
   name: 'appsettings'
-  properties: union(loadJsonContent('../settings.json'), {
+  properties: union(loadJsonContent('../settings.json'), pipelineSettings, {
     // With addresses alone, the host may start without its keys (azure-functions-host, issue 11787).
     AzureWebJobsStorage__accountName: storageName
     AzureWebJobsStorage__blobServiceUri: storageBlobUri

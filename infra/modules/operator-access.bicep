@@ -5,7 +5,7 @@ param principalType string
 param storageName string
 param appStorageName string
 param namespaceName string
-param hubName string
+param hubNames array
 param topicName string
 
 var blobDataContributor = 'ba92f5b4-2d11-453d-a403-e96b0029c9fe'
@@ -26,10 +26,10 @@ resource namespace 'Microsoft.EventHub/namespaces@2024-01-01' existing = {
   name: namespaceName
 }
 
-resource hub 'Microsoft.EventHub/namespaces/eventhubs@2024-01-01' existing = {
+resource hub 'Microsoft.EventHub/namespaces/eventhubs@2024-01-01' existing = [for hubName in hubNames: {
   parent: namespace
   name: hubName
-}
+}]
 
 resource topic 'Microsoft.EventGrid/topics@2025-02-15' existing = {
   name: topicName
@@ -81,26 +81,26 @@ resource appQueueAccess 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
 }
 
 // The load test sends events.
-resource sendAccess 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
-  name: guid(hub.id, principalId, eventHubsDataSender)
-  scope: hub
+resource sendAccess 'Microsoft.Authorization/roleAssignments@2022-04-01' = [for (_, index) in hubNames: {
+  name: guid(hub[index].id, principalId, eventHubsDataSender)
+  scope: hub[index]
   properties: {
     principalId: principalId
     principalType: principalType
     roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', eventHubsDataSender)
   }
-}
+}]
 
 // `processing rewind` reads the first and last sequence numbers of partitions.
-resource readAccess 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
-  name: guid(hub.id, principalId, eventHubsDataReceiver)
-  scope: hub
+resource readAccess 'Microsoft.Authorization/roleAssignments@2022-04-01' = [for (_, index) in hubNames: {
+  name: guid(hub[index].id, principalId, eventHubsDataReceiver)
+  scope: hub[index]
   properties: {
     principalId: principalId
     principalType: principalType
     roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', eventHubsDataReceiver)
   }
-}
+}]
 
 // `breaker approve` and `breaker close` publish alerts.
 resource topicAccess 'Microsoft.Authorization/roleAssignments@2022-04-01' = {

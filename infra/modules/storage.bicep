@@ -3,10 +3,10 @@
 
 param name string
 
-@description('Containers of the account; the container of the poison queue has its claim checks.')
+@description('Containers of the account; the container of a poison queue has its claim checks.')
 param containers array
 
-param poisonQueue string
+param poisonQueues array
 
 @description('Keep deleted blobs and containers for a week. Never for the host: its leases change many times a minute.')
 param softDelete bool
@@ -75,10 +75,10 @@ resource queues 'Microsoft.Storage/storageAccounts/queueServices@2025-06-01' = {
   name: 'default'
 }
 
-resource poisonMessages 'Microsoft.Storage/storageAccounts/queueServices/queues@2025-06-01' = {
+resource poisonMessages 'Microsoft.Storage/storageAccounts/queueServices/queues@2025-06-01' = [for queue in poisonQueues: {
   parent: queues
-  name: poisonQueue
-}
+  name: queue
+}]
 
 resource blobDiagnostics 'Microsoft.Insights/diagnosticSettings@2021-05-01-preview' = {
   name: 'to-workspace'

@@ -73,11 +73,30 @@ def read_queries(path: Path) -> dict[str, str]:
         AlarmError: there is no list of log alarms, or a name is not a literal.
     """
     return {
-        _text(path, each, "name"): _INTERPOLATION.sub("1", _source(_properties(each)["query"]))
-        .strip("'")
-        .replace("\\'", "'")
-        for each in _entries(path, "queryAlerts", "query")
+        _text(path, each, "name"): _query(each) for each in _entries(path, "queryAlerts", "query")
     }
+
+
+def read_split_queries(path: Path) -> dict[str, str]:
+    """Return the queries of the log alarms that a deployment with pipelines splits.
+
+    Such an alarm names the attribute of its metric, and the deployment adds a column for it. The
+    keys are "NAME by ATTRIBUTE".
+
+    Raises:
+        AlarmError: see `read_queries`.
+    """
+    found = {}
+    for each in _entries(path, "queryAlerts", "by"):
+        column = _text(path, each, "by")
+        split = f" | extend {column} = tostring(Properties.{column})"
+        found[f"{_text(path, each, 'name')} by {column}"] = _query(each) + split
+    return found
+
+
+def _query(entry: Node) -> str:
+    source = _INTERPOLATION.sub("1", _source(_properties(entry)["query"]))
+    return source.strip("'").replace("\\'", "'")
 
 
 def _entries(path: Path, variable: str, key: str) -> list[Node]:

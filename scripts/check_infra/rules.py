@@ -33,7 +33,7 @@ EXPECTED: Mapping[str, Mapping[str, int]] = {
     "modules/event-hubs.bicep": {
         "Microsoft.EventHub/namespaces": 1,
         "Microsoft.EventHub/namespaces/eventhubs": 1,
-        "Microsoft.EventHub/namespaces/eventhubs/consumergroups": 2,
+        "Microsoft.EventHub/namespaces/eventhubs/consumergroups": 1,
         "Microsoft.Insights/diagnosticSettings": 1,
     },
     "modules/function-access.bicep": {"Microsoft.Authorization/roleAssignments": 7},

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from breaker.configuration.pipelines import pipelines_of
+from scripts.check_infra.alarms import read_split_queries
 from scripts.check_infra.bicep import BicepFile, load
 
 INFRA = Path(__file__).parents[3] / "infra"
@@ -97,7 +99,9 @@ def test_console_may_stop_and_start_the_app_without_a_workflow() -> None:
 def test_console_may_write_checkpoints_and_nothing_else_of_the_hosts_account() -> None:
     """A rewind moves checkpoints; the account also has the package, which is code."""
     code = files()["modules/console-access.bicep"].code
-    roles = re.findall(r"name: guid\((\w+)\.id, principalId, blobDataContributor\)", code)
+    roles = re.findall(
+        r"name: guid\((\w+)(?:\[index\])?\.id, principalId, blobDataContributor\)", code
+    )
     assert sorted(roles) == ["checkpoints", "earlierContainer", "poisonContainer"]
     assert "\n      checkpointContainer\n" in MODULES["storage"], "the role needs the container"
     assert "var checkpointContainer = 'azure-webjobs-eventhub'" in RESOURCES
@@ -218,3 +222,95 @@ def test_guide_lists_the_templates_that_are_not_compiled() -> None:
     guide = (INFRA.parent / "docs" / "deploy.md").read_text()
     listed = guide.partition("with the Bicep compiler:\n")[2].partition("- ARM's own")[0]
     assert set(re.findall(r"`([\w-]+)`", listed)) == {Path(name).stem for name in files()}
+
+
+def test_deployment_without_pipelines_has_the_hub_and_the_queue_of_earlier_versions() -> None:
+    """An app without pipelines keeps its resources, and so its data and its rights."""
+    parameters = json.loads((INFRA / "main.parameters.json").read_text())["parameters"]
+    assert parameters["pipelines"]["value"] == []
+    single = RESOURCES.partition("var sources = empty(pipelines) ? [")[2].partition("] : map")[0]
+    assert dict(re.findall(r"(\w+): ([\w.{}']+)", single)) == {
+        "name": "''",
+        "hub": "names.hub",
+        "consumerGroup": "names.consumerGroup",
+        "partitions": "partitions",
+        "queue": "names.poisonQueue",
+        "handler": "eventHandler",
+        "settings": "{}",
+    }
+    assert "var pipelineSettings = empty(pipelines) ? {} : union({" in RESOURCES
+    names = dict(re.findall(r"^  (\w+): '([\w-]+)'$", RESOURCES, re.MULTILINE))
+    assert [names[name] for name in ("hub", "consumerGroup", "consoleConsumerGroup")] == [
+        "events",
+        "app",
+        "console",
+    ]
+    assert names["poisonQueue"] == "poison"
+
+
+def test_app_and_console_get_the_settings_of_all_pipelines() -> None:
+    for module in ("function-app", "console"):
+        code = files()[f"modules/{module}.bicep"].code
+        assert re.search(r"union\(loadJsonContent.*, pipelineSettings[,)]", code, re.DOTALL)
+    for name in ("functionApp", "console"):
+        assert "    pipelineSettings: pipelineSettings\n" in MODULES[name]
+
+
+def test_each_hub_and_queue_has_its_rights() -> None:
+    """A right of the first hub or queue only would let the other pipelines fail on Azure."""
+    rights = {
+        ("function-access", "poisonQueues"): 2,
+        ("function-access", "hubNames"): 1,
+        ("console-access", "poisonQueues"): 4,
+        ("console-access", "hubNames"): 1,
+        ("operator-access", "hubNames"): 2,
+    }
+    for (module, names), count in rights.items():
+        code = files()[f"modules/{module}.bicep"].code
+        loops = re.findall(
+            rf"roleAssignments@[^']+' = \[for \(_, index\) in {names}: \{{\n"
+            r"  name: guid\((\w+)\[index\]\.id, principalId, \w+\)\n  scope: (\w+)\[index\]\n",
+            code,
+        )
+        assert len(loops) == count
+        assert all(named == scope for named, scope in loops)
+
+
+def test_hub_and_groups_come_from_the_pipelines() -> None:
+    resources = files()["modules/event-hubs.bicep"].code
+    assert "= [for each in hubs: {\n  parent: namespace\n  name: each.name\n" in resources
+    assert "= [for each in consumerGroups: {\n  name: '${name}/${each}'\n" in resources
+    assert "queues@2025-06-01' = [for queue in poisonQueues: {" in (
+        files()["modules/storage.bicep"].code
+    )
+
+
+def test_alarms_about_events_are_split_by_pipeline() -> None:
+    """One alarm over all pipelines stays quiet about a second one while the first one stalls."""
+    split = read_split_queries(INFRA / "modules" / "alerts.bicep").keys()
+    assert split == {
+        "alert-undelivered by circuit",
+        "poison-arrived by pipeline",
+        "lag-growing by pipeline",
+        "partition-stalled by pipeline",
+        "events-expired by pipeline",
+        "replays-stopped by pipeline",
+    }
+    code = files()["modules/alerts.bicep"].code
+    assert code.count("byPipeline && contains(alert, 'by')") == 2
+    assert "byPipeline: !empty(pipelines)" in MODULES["alerts"]
+
+
+def test_example_of_the_guide_is_an_app_with_pipelines() -> None:
+    """The template's settings for the example are those that the app accepts."""
+    guide = (INFRA.parent / "docs" / "deploy.md").read_text()
+    declared = json.loads(re.findall(r'"pipelines": (\{.*?\n\})', guide, re.DOTALL)[0])["value"]
+    accepted = set(re.findall(r"each\.\??(\w+)", RESOURCES.partition("] : map")[2].split("//")[0]))
+    assert {key for each in declared for key in each} <= accepted
+
+    settings = {"PIPELINES": ",".join(each["name"] for each in declared)}
+    for each in declared:
+        own = {"EVENT_HUB_NAME": each.get("hub", each["name"]), **each.get("settings", {})}
+        own["EVENT_HUB_CONSUMER_GROUP"] = each.get("consumerGroup", "app")
+        settings |= {f"PIPELINE_{each['name'].upper()}_{name}": own[name] for name in own}
+    assert [each.name for each in pipelines_of(settings)] == [each["name"] for each in declared]
