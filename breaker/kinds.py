@@ -8,7 +8,7 @@ from breaker.names import split_name
 
 
 class CircuitKind(StrEnum):
-    """What a circuit holds while it is open; alerts say it, and the workflow reads it there."""
+    """The scope of an open circuit; the workflow reads the kind in the alert."""
 
     APP = "app"
     """All events of the app; the workflow also stops the function app."""

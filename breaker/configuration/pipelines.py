@@ -180,7 +180,9 @@ def _pipeline(
     if stops:
         values["BREAKER_STOPS_APP"] = stops
     elif several and "BREAKER_STOPS_APP" not in own:
-        values.setdefault("BREAKER_STOPS_APP", "false")
+        # The plain setting, which is for an app with one pipeline, must not let each one stop it.
+        values = {key: each for key, each in values.items() if key.upper() != "BREAKER_STOPS_APP"}
+        values["BREAKER_STOPS_APP"] = "false"
     if name != DEFAULT:
         # Without a setting of its own, a pipeline never shares a circuit or a queue with another.
         for setting, default in (("BREAKER_NAME", "breakwater"), ("POISON_QUEUE", "poison")):

@@ -67,7 +67,11 @@ def test_declared_default_keeps_the_data_of_an_app_with_one_pipeline() -> None:
     ("further", "stops"),
     [
         ({}, [False, False]),
+        ({"BREAKER_STOPS_APP": "true"}, [False, False]),
+        ({"Breaker_Stops_App": "true"}, [False, False]),
         ({"PIPELINE_AUDIT_STOPS_APP": "true"}, [False, True]),
+        ({"PIPELINE_AUDIT_BREAKER_STOPS_APP": "true"}, [False, True]),
+        ({"PIPELINES": "audit", "BREAKER_STOPS_APP": "false"}, [False]),
         ({"PIPELINES": "audit"}, [True]),
         ({"PIPELINES": "audit", "PIPELINE_AUDIT_STOPS_APP": "false"}, [False]),
     ],
