@@ -28,7 +28,7 @@ from tests.support.processes import wait_for
 from tests.support.wheels import STORE, build_wheels, outside, run
 
 EXAMPLE = REPOSITORY / "docs" / "examples" / "orders_app"
-MOST_LINES = 60
+MOST_LINES = 80
 KEYS = 10
 PATIENCE = 120.0
 
@@ -37,17 +37,34 @@ import json, sys
 from azure.eventhub import EventData, EventHubProducerClient
 values = json.load(open("local.settings.json"))["Values"]
 hub = EventHubProducerClient.from_connection_string(
-    values["EventHubConnection"], eventhub_name=values["EVENT_HUB_NAME"]
+    values["EventHubConnection"], eventhub_name=values[sys.argv[1]]
 )
 with hub:
-    for n in range(int(sys.argv[1]), int(sys.argv[2])):
-        body = json.dumps({"id": f"o-{n}", "cents": 100})
-        hub.send_batch([EventData(body)], partition_key=f"customer-{n % 10}")
+    for n in range(int(sys.argv[2]), int(sys.argv[3])):
+        event = EventData(json.dumps({"id": f"o-{n}", "cents": 100}))
+        event.properties = {"type": "order.created"}
+        hub.send_batch([event], partition_key=f"customer-{n % 10}")
 """
 
 
+HUBS = {"orders": "EVENT_HUB_NAME", "audit": "PIPELINE_AUDIT_EVENT_HUB_NAME"}
+SETTINGS = (
+    "PIPELINES=orders,audit",
+    "PIPELINE_AUDIT_EVENT_HUB_NAME=audit",
+    "PIPELINE_ORDERS_EVENT_HANDLER=orders:routes",
+    "PIPELINE_AUDIT_EVENT_HANDLER=orders:Journal",
+    "BREAKER_FAILURE_THRESHOLD=5",
+)
+
+
 class Bank(ThreadingHTTPServer):
-    """The service that the app calls: it records payments, or answers 503 while it is down."""
+    """The services that the app calls: a bank, which answers 503 while it is down, and a journal.
+
+    Attributes:
+        orders: the paid orders.
+        journal: the orders in the journal.
+        longest: the greatest number of lines that one call has added to the journal.
+    """
 
     daemon_threads = True
 
@@ -55,13 +72,15 @@ class Bank(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Payment)
         self.is_down = False
         self.orders: list[str] = []
+        self.journal: list[str] = []
+        self.longest = 0
         self.ids: set[str] = set()
         self.lock = threading.Lock()
 
     @property
     def url(self) -> str:
-        """The address for BANK_URL."""
-        return f"http://127.0.0.1:{self.server_port}/pay"
+        """The address of both services."""
+        return f"http://127.0.0.1:{self.server_port}"
 
     def pay(self, key: str, order: str) -> bool:
         """Record a payment unless it is a repetition; return whether the bank is up."""
@@ -71,15 +90,28 @@ class Bank(ThreadingHTTPServer):
                 self.orders.append(order)
             return not self.is_down
 
+    def write(self, lines: list[dict[str, Any]]) -> None:
+        """Add lines to the journal, each once."""
+        with self.lock:
+            self.longest = max(self.longest, len(lines))
+            for each in lines:
+                if each["key"] not in self.ids:
+                    self.ids.add(each["key"])
+                    self.journal.append(each["line"]["id"])
+
 
 class _Payment(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server: Bank
 
     def do_POST(self) -> None:
-        order = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        paid = self.server.pay(self.headers["Idempotency-Key"], order["id"])
-        self.send_response(200 if paid else 503)
+        content = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        done = True
+        if self.path == "/pay":
+            done = self.server.pay(self.headers["Idempotency-Key"], content["id"])
+        else:
+            self.server.write(content)
+        self.send_response(200 if done else 503)
         self.send_header("Content-Length", "0")
         self.end_headers()
 
@@ -141,15 +173,18 @@ class Project:
             environment=outside(),
         )
 
-    def circuit(self) -> dict[str, Any]:
-        """Return the circuit as `breakwater status --json` prints it."""
-        text = self.command("breakwater", "status", "--json", "--settings", "local.settings.json")
+    def circuit(self, pipeline: str) -> dict[str, Any]:
+        """Return the circuit of a pipeline as `breakwater status --json` prints it."""
+        text = self.command(
+            *("breakwater", "status", "--json", "--settings", "local.settings.json"),
+            *("--pipeline", pipeline),
+        )
         found: dict[str, Any] = json.loads(text)
         return found
 
-    def send(self, first: int, end: int) -> None:
-        """Send orders, each customer's in the order of the numbers."""
-        self.command("python", "-c", SEND, str(first), str(end))
+    def send(self, pipeline: str, first: int, end: int) -> None:
+        """Send orders to the hub of a pipeline, each customer's in the order of the numbers."""
+        self.command("python", "-c", SEND, HUBS[pipeline], str(first), str(end))
 
     @contextlib.contextmanager
     def running_stack(self, *settings: str) -> Iterator[None]:
@@ -206,46 +241,61 @@ def test_app_with_only_the_wheels_survives_a_kill_and_an_outage(tmp_path: Path) 
     project.check_types(project.app)
     shutil.copytree(EXAMPLE.parent, tmp_path / "examples", ignore=_only_files)
     project.check_types(tmp_path / "examples")
-    settings = ("EVENT_HANDLER=orders:Payments", "BREAKER_FAILURE_THRESHOLD=5")
     with (
         running_bank() as bank,
-        project.running_stack(*settings, f"BANK_URL={bank.url}"),
+        project.running_stack(
+            *SETTINGS, f"BANK_URL={bank.url}/pay", f"JOURNAL_URL={bank.url}/journal"
+        ),
         project.running_host(),
     ):
-        project.send(0, 50)
+        for pipeline in HUBS:
+            project.send(pipeline, 0, 50)
         os.kill(project.instances()[0], signal.SIGKILL)
-        project.send(50, 100)
-        _wait_for_orders(bank, 100)
+        for pipeline in HUBS:
+            project.send(pipeline, 50, 100)
+        _wait_for(bank.orders, 100)
+        _wait_for(bank.journal, 100)
 
         bank.is_down = True
-        project.send(100, 150)
-        wait_for(
-            lambda: project.circuit()["state"] == "open", lambda: str(project.circuit()), PATIENCE
-        )
+        project.send("orders", 100, 150)
+        _wait_for_state(project, "open")
         bank.is_down = False
-        project.send(150, 200)
+        project.send("orders", 150, 200)
+        project.send("audit", 100, 200)
+        _wait_for(bank.journal, 200)  # while the other pipeline holds
         assert len(bank.orders) == 100
-        generation = str(project.circuit()["generation"])
+        assert len(project.instances()) == 2, "the workflow stops no app for one of two pipelines"
+        generation = str(project.circuit("orders")["generation"])
         project.command(
             *("breakwater", "approve", "--settings", "local.settings.json"),
-            *("--generation", generation),
+            *("--pipeline", "orders", "--generation", generation),
         )
-        _wait_for_orders(bank, 200)
-        wait_for(
-            lambda: project.circuit()["state"] == "closed", lambda: str(project.circuit()), PATIENCE
-        )
-    for customer in range(KEYS):
-        paid = [int(order[2:]) for order in bank.orders if int(order[2:]) % KEYS == customer]
-        assert paid == sorted(paid), f"the orders of customer {customer} are not in order"
+        _wait_for(bank.orders, 200)
+        _wait_for_state(project, "closed")
+        assert project.circuit("audit")["generation"] == 0
+    assert bank.longest > 1, "one call of the list handler had several events"
+    for orders in (bank.orders, bank.journal):
+        assert len(orders) == 200
+        for customer in range(KEYS):
+            own = [int(order[2:]) for order in orders if int(order[2:]) % KEYS == customer]
+            assert own == sorted(own), f"the orders of customer {customer} are not in order"
 
 
 def _only_files(folder: str, names: list[str]) -> list[str]:
     return [name for name in names if Path(folder, name).is_dir()]
 
 
-def _wait_for_orders(bank: Bank, count: int) -> None:
+def _wait_for(orders: list[str], count: int) -> None:
     wait_for(
-        lambda: len(bank.orders) >= count,
-        lambda: f"{count} payments, but there are {len(bank.orders)}",
+        lambda: len(orders) >= count,
+        lambda: f"{count} orders, but there are {len(orders)}",
+        PATIENCE,
+    )
+
+
+def _wait_for_state(project: Project, state: str) -> None:
+    wait_for(
+        lambda: project.circuit("orders")["state"] == state,
+        lambda: str(project.circuit("orders")),
         PATIENCE,
     )

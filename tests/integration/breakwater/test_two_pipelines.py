@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import signal
 import uuid
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -132,3 +134,62 @@ async def test_open_circuit_of_one_pipeline_holds_only_its_events(two: TwoPipeli
     two.wait_handled(held, host)
     assert (await two.circuit("audit")).generation == 0
     assert len(two.bodies()) == len(set(two.bodies())) == two.sent
+
+
+async def test_handler_that_does_not_start_holds_only_its_pipeline(two: TwoPipelines) -> None:
+    """The start is tried again, and the events of the pipeline wait until then."""
+    two.set("orders", "unstarted")
+    host = two.start()
+    waiting = two.send("orders", 3)
+    two.wait_handled(two.send("audit", 10), host)
+    wait_for(lambda: "orders has no pool" in host.output(), host.output)
+    assert not set(waiting) & set(two.bodies())
+    two.set("orders", "unstarted", on=False)
+    two.wait_handled(waiting, host)
+
+
+@pytest.mark.long
+async def test_sigterm_ends_the_events_in_flight_of_all_pipelines(two: TwoPipelines) -> None:
+    """No event is started after the signal, and the next host handles each of the rest once."""
+    for name in NAMES:
+        two.set(name, "held")
+    host = two.start()
+    sent = [body for name in NAMES for body in two.send(name, 10, keys=2)]
+    wait_for(lambda: {line["pipeline"] for line in two.records.starts()} == set(NAMES), host.output)
+    host.process.send_signal(signal.SIGTERM)
+    wait_for(lambda: "received SIGTERM" in host.output(), host.output)
+    for name in NAMES:
+        two.set(name, "held", on=False)
+    assert host.process.wait(60) == 0
+    ended = two.bodies()
+    assert set(two.bodies("start")) == set(ended) < set(sent)
+    two.wait_handled(sent, two.start())
+    assert sorted(two.bodies()) == sorted(sent), "each event was handled once"
+
+
+@pytest.mark.long
+async def test_kill_doubles_only_the_events_in_flight(two: TwoPipelines) -> None:
+    """The circuit of one pipeline is open at the kill; it is open in the next host, too."""
+    host = two.start()
+    two.set("orders", "down")
+    held = two.send("orders", 6)
+    wait_for(lambda: "-orders is open" in host.output(), host.output)
+    two.wait_handled(two.send("audit", 10), host)
+    two.set("audit", "held")
+    two.send("audit", 10)
+    wait_for(lambda: set(two.bodies("start")) - set(two.bodies()) - set(held), host.output)
+    host.kill()
+    two.set("orders", "down", on=False)
+    two.set("audit", "held", on=False)
+
+    host = two.start()
+    audit = [f"audit-{number}" for number in range(6, 26)]
+    two.wait_handled(audit, host)
+    assert not set(held) & set(two.bodies())
+    assert (await two.circuit("orders")).state is CircuitState.OPEN
+    await two.circuit("orders", approve=True)
+    two.wait_handled(held, host)
+    counted = Counter(two.bodies())
+    assert counted.total() - len(counted) <= 5, (
+        "at most the event of each lane whose end was not written"
+    )
