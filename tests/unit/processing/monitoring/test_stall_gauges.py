@@ -15,7 +15,7 @@ from processing.partitions.lag import PartitionLag
 
 
 class Seen:
-    """What one pipeline sees: its replays have stopped."""
+    """The view of one pipeline, whose replays have stopped."""
 
     states: tuple[PartitionState, ...] = ()
     partitions: tuple[PartitionLag, ...] = ()
