@@ -22,6 +22,9 @@ from loadtest.operator import Approve, HumanApprover, Operator, approve_with
 from loadtest.plan.settings import ApproveWith
 from loadtest.target.endpoints import Endpoints
 from loadtest.target.keys import Keys
+from loadtest.target.operations import workflow_stops
+from loadtest.verify.circuit_check import OPENED_ALERT
+from loadtest.verify.collector import read_alerts, read_all_alerts
 from tests.support.patience import HANG_SECONDS
 
 KEYS = Keys("run-1", "breakwater", ("a", "b"))
@@ -35,11 +38,13 @@ class Cloud:
         self.runs: list[dict[str, Any]] = []
         self.posts: list[tuple[str, dict[str, Any], str | None]] = []
         self.site: dict[str, Any] = {"state": "Stopped", "instances": 2}
+        self.alerts: list[dict[str, Any]] = []
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 routes: dict[str, object] = {
                     "/workflows/runs": {"runs": cloud.runs},
+                    "/topic/events": {"events": cloud.alerts},
                     "/site?api-version=2025-03-01": {"properties": cloud.site},
                 }
                 self._answer(routes[self.path])
@@ -95,7 +100,7 @@ def endpoints(cloud: Cloud, redis_url: str, azurite: str) -> Endpoints:
         storage_connection_string=azurite,
         event_hub_connection="",
         event_hub_name="events",
-        event_grid_topic_endpoint="",
+        event_grid_topic_endpoint=f"{cloud.url}/topic/api/events",
         cloud_url=cloud.url,
         management_url=f"{cloud.url}/site",
         workflow_url=f"{cloud.url}/workflows",
@@ -165,7 +170,8 @@ async def test_each_opening_is_approved_once_after_the_downstream_recovered(
     cloud.run(2, "WaitingForApproval")
     await observer.until(lambda sample: sample.state == "closed")
     cloud.run(3, "WaitingForApproval")
-    cloud.runs.append({"circuit": "breakwater/bank", "generation": 3, "state": "Failed"})
+    for another in ("breakwater/bank", "breakwater-audit"):
+        cloud.runs.append({"circuit": another, "generation": 3, "state": "Failed"})
     await set_circuit(client, "open", 3)
     await observer.until(lambda sample: sample.state == "closed" and sample.generation == 3)
     async with asyncio.timeout(HANG_SECONDS):
@@ -318,3 +324,34 @@ async def test_operator_without_a_workflow_url_waits_for_the_stopped_app(
         await observer.until(lambda sample: sample.state == "closed")
         await stopped(task)
     assert approved == [2]
+
+
+async def test_calls_that_stop_or_start_the_app_are_read(
+    endpoints: Endpoints, cloud: Cloud
+) -> None:
+    """A skipped step, and one that stops nothing, is no such call."""
+    cloud.run(2, "Succeeded")
+    steps: list[dict[str, Any]] = [
+        {"name": "Start_the_app", "status": "Skipped"},
+        {"name": "Send_mail", "status": "Succeeded"},
+    ]
+    cloud.runs[0]["steps"] += steps
+    assert await workflow_stops(endpoints) == ["Stop_the_app for breakwater, generation 2"]
+
+
+async def test_alerts_are_those_of_the_pipelines_circuits(
+    endpoints: Endpoints, cloud: Cloud
+) -> None:
+    """Each pipeline counts its own generations, and so does each of its dependencies."""
+    for name, dependency in (
+        ("breakwater", ""),
+        ("breakwater-audit", ""),
+        ("breakwater/bank", "bank"),
+        ("breakwater-audit/bank", "bank"),
+    ):
+        data = {"name": name, "generation": 1, "kind": "pipeline", "dependency": dependency}
+        cloud.alerts.append({"id": f"{name}:1:opened", "type": OPENED_ALERT, "data": data})
+    found = await read_alerts(endpoints, KEYS, 0)
+    assert [alert.circuit for alert in found] == ["breakwater", "breakwater/bank"]
+    assert {alert.kind for alert in found} == {"pipeline"}
+    assert len(await read_all_alerts(endpoints)) == 4
