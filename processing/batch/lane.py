@@ -20,6 +20,7 @@ from processing.dependencies.scope import Scope, enter_scope
 from processing.errors import OutOfTimeError
 from processing.event import Event
 from processing.handlers.retry import Failure, Verdict
+from processing.monitoring.telemetry import Handle
 from processing.parking.event import ListKey, Lone, Replayed, is_reached, position_of
 from processing.parking.store import ParkState
 from processing.progress.group_commit import BatchProgress
@@ -107,7 +108,7 @@ class Lane:
         # A batch has many lanes at the same time. So each object that lives as long as its lane,
         # also a bound method, brings the next garbage collection nearer.
         gate, hold, now = self._parts.gate, self._run.hold, self._run.now
-        handle, retry = self._parts.handle, self._parts.retry
+        handle, retry = self._first_call(), self._parts.retry
         gives_up, check_claim, pause = self._gives_up, self._run.check_claim, self._run.pause
         progress, telemetry = self._progress, self._parts.telemetry
         remaining = iter(events)
@@ -137,6 +138,10 @@ class Lane:
             if self._is_parked():
                 return list(remaining)
         return ()
+
+    def _first_call(self) -> Handle:
+        """Return the handler of the next events."""
+        return self._parts.handle
 
     @cached_property
     def _outcome(self) -> Outcome:

@@ -9,6 +9,7 @@ from processing.batch.lane import Lane
 from processing.batch.lists import ListCalls
 from processing.batch.run import BatchRun
 from processing.event import Event
+from processing.monitoring.telemetry import Handle
 from processing.progress.group_commit import BatchProgress
 
 
@@ -27,6 +28,7 @@ class ListLane(Lane):
     ) -> None:
         super().__init__(run, events, progress)
         self._lists = lists
+        self._known: tuple[Exception, Permit] | None = None  # of a call with the first event alone
 
     async def _handle(self, events: Sequence[Event]) -> Sequence[Event]:
         """Handle events, and return the events behind one that parked or deferred the key."""
@@ -59,7 +61,8 @@ class ListLane(Lane):
         permit = self._permit = gate.try_admit(self._run.hold) or await self._admit()
         probes = permit.probe_id is not None
         try:
-            done, alone = await self._lists.offer(events[:1] if probes else events, permit)
+            offered = events[:1] if probes else events
+            done, alone, error = await self._lists.offer(offered, permit)
         except BaseException:
             await gate.release(permit)
             raise
@@ -70,7 +73,25 @@ class ListLane(Lane):
         else:
             self.handled += done
             await self._finish_events(events[:done])
+        self._known = None if error is None else (error, permit)
         return done, alone
+
+    def _first_call(self) -> Handle:
+        """Return the handler; its first call raises what a list of the event alone has raised."""
+        known, self._known = self._known, None
+        if known is None:
+            return self._parts.handle
+        (error, permit), called = known, False
+
+        async def handle(event: Event) -> None:
+            nonlocal called
+            # A probe, and an event of a later generation, says how the dependency is now.
+            if not called and permit == self._permit:
+                called = True
+                raise error
+            await self._parts.handle(event)
+
+        return handle
 
     async def _finish_probe(self, event: Event, permit: Permit) -> None:
         await self._finish_outcome(event, permit, None)

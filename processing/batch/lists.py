@@ -18,7 +18,7 @@ from breaker import CircuitState, Key, Permit
 from processing.batch.run import BatchRun
 from processing.dependencies.scope import Scope, enter_scope
 from processing.event import Event
-from processing.handlers.retry import FailureKind, Verdict
+from processing.handlers.retry import Failure, Verdict
 from processing.handlers.search import Search
 
 
@@ -28,10 +28,12 @@ class Reply(NamedTuple):
     Attributes:
         done: number of events that were handled.
         alone: number of events behind these that must be called alone.
+        error: the error of a call with the first of these alone; None: there was no such call.
     """
 
     done: int
     alone: int = 0
+    error: Exception | None = None
 
 
 @dataclass(slots=True, eq=False)
@@ -177,23 +179,31 @@ class ListCalls:
 
     async def _call_list(self, events: list[Event]) -> None:
         """Call the handler with a list, and search a failed list for the event that fails."""
-        search = Search(len(events))
+        if len(events) == 1 and self._owners[events[0].sequence_number].permit.probe_id is not None:
+            self._leave_alone(events)
+            return
+        search, failure = Search(len(events)), None
         while search.part:
             begin, end = search.done, search.end
             part = events[begin : begin + search.part]
             if not self._may_call(part):
                 self._return(events[begin:end])
                 return
-            search.note(await self._try(part))
+            failure = await self._try(part)
+            search.note(None if failure is None else failure.kind)
             self._finish(events[begin : search.done])
             self._return(events[search.end : end])
-        self._leave_alone(events[search.done : search.end])
+        alone = events[search.done : search.end]
+        if failure is None or len(events) > 1 or failure.dependency:
+            self._leave_alone(alone)
+        else:
+            # The lane's circuits know no name of a dependency that this call has named.
+            self._leave_alone(alone, failure.error)
 
-    async def _try(self, events: Sequence[Event]) -> FailureKind | None:
-        """Call the handler, again after a short pause if a dependency failed.
+    async def _try(self, events: Sequence[Event]) -> Failure | None:
+        """Call the handler, again after a short pause if a dependency failed; return the failure.
 
-        Returns:
-            The kind of the failure; None if the call succeeded.
+        The lane of an event alone makes the further attempts itself.
         """
         listed, now = tuple(events), self._run.now
         until = now() + self._parts.settings.retry_max_seconds
@@ -203,7 +213,8 @@ class ListCalls:
             await self._parts.handle_list(listed)
 
         def gives_up(verdict: Verdict) -> bool:
-            return not verdict.kind.keeps or now() >= until or not self._may_call(listed)
+            keeps = verdict.kind.keeps and len(listed) > 1
+            return not keeps or now() >= until or not self._may_call(listed)
 
         failure = await self._parts.retry_list.run(
             call, listed[0], gives_up, self._run.check_claim, self._run.pause
@@ -211,7 +222,7 @@ class ListCalls:
         if self._scope is not None and self._scope.unsettled:
             await self._scope.end()
         if failure is not None:
-            return failure.kind
+            return failure
         for name in self._served:
             self._run.dependency_successes[name] += len(listed)
         return None
@@ -224,11 +235,11 @@ class ListCalls:
             if offer.done == offer.taken:
                 _answer(offer)
 
-    def _leave_alone(self, events: Sequence[Event]) -> None:
+    def _leave_alone(self, events: Sequence[Event], error: Exception | None = None) -> None:
         """Let the lanes of events call these events alone; what is behind them leaves the list."""
         alone = Counter(self._owners[each.sequence_number] for each in events)
         for offer, count in alone.items():
-            _answer(offer, alone=count)
+            _answer(offer, count, error)
 
     def _return(self, events: Sequence[Event]) -> None:
         """Take events that were not called out of the list."""
@@ -239,6 +250,6 @@ class ListCalls:
                 _answer(offer)
 
 
-def _answer(offer: _Offer, *, alone: int = 0) -> None:
+def _answer(offer: _Offer, alone: int = 0, error: Exception | None = None) -> None:
     if not offer.reply.done():
-        offer.reply.set_result(Reply(offer.done, alone))
+        offer.reply.set_result(Reply(offer.done, alone, error))

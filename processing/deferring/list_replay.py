@@ -63,7 +63,7 @@ class ListReplay:
             self.alone = max(1, self.alone)
             return 0
         events = await self._events(entries[: self._parts.settings.batch_handler_events])
-        search = Search(len(events))
+        search = Search(len(events) if len(events) > 1 else 0)
         while search.part and self._may_call(need):
             begin = search.done
             part = [event for _, event in events[begin : begin + search.part]]

@@ -31,12 +31,8 @@ class Search:
     def __init__(self, count: int) -> None:
         self.done = 0
         self.end = count
-        self.part = 0
+        self.part = count
         self.alone = 0
-        if count < 2:  # a call with a list of one event is a call of the event alone
-            self.alone = count
-        else:
-            self.part = count
 
     def note(self, failure: FailureKind | None) -> None:
         """Note the outcome of the call with the next part; None: the call succeeded."""
