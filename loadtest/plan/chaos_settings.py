@@ -74,12 +74,12 @@ _TWO_DEPENDENCIES_APP_SETTINGS = _SHORT_LEASE | {
     "PROCESSING_RETRY_INITIAL_SECONDS": "0.1",
 }
 _TWO_PIPELINES_APP_SETTINGS = _SHORT_LEASE | {
-    # The outage of one pipeline opens its circuit in about a second. A Redis that restarts is away
-    # for less time than the attempts of an event take.
+    # A Redis that restarts is away for less time than the attempts of an event take, so that only
+    # the outage of one pipeline opens a circuit: after a window, by the standstill rule.
     "BREAKER_FAILURE_THRESHOLD": "10",
     "BREAKER_WINDOW_SECONDS": "5",
     "BREAKER_COUNT_POISON": "false",
-    "PROCESSING_RETRY_INITIAL_SECONDS": "0.3",
+    "PROCESSING_RETRY_INITIAL_SECONDS": "1",
 }
 _CRASHES_APP_SETTINGS = _SHORT_LEASE | {
     "BREAKER_STORE_TIMEOUT_SECONDS": "1",  # a blocked loop reads each answer later than this

@@ -342,7 +342,7 @@ async def test_calls_that_stop_or_start_the_app_are_read(
 async def test_alerts_are_those_of_the_pipelines_circuits(
     endpoints: Endpoints, cloud: Cloud
 ) -> None:
-    """Each pipeline counts its own generations, and so does each of its dependencies."""
+    """Each pipeline, and each of its dependencies, counts its own generations."""
     for name, dependency in (
         ("breakwater", ""),
         ("breakwater-audit", ""),
