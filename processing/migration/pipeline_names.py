@@ -91,13 +91,13 @@ class PipelineNames:
         own = self._identity
         key = pipeline_names_key(own)
         try:
-            # Two commands on one key, at each start only.
-            await self._client.sadd(key, own.pipeline)
-            known = await self._client.smembers(key)
+            known = set(map(_text, await self._client.smembers(key)))
+            if own.pipeline not in known:  # a full Redis takes no write
+                await self._client.sadd(key, own.pipeline)
         except FAILURES as error:
             raise _unavailable(error) from error
         # Earlier versions noted no name; their only one was the default.
-        return sorted({DEFAULT, *map(_text, known)} - {own.pipeline})
+        return sorted({DEFAULT, *known} - {own.pipeline})
 
     async def _waiting(self, name: str) -> list[str]:
         """Return the partitions in which data of another name wait."""
