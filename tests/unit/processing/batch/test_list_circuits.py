@@ -230,3 +230,30 @@ async def test_successes_of_a_list_count_for_each_of_its_events() -> None:
         async with open_rig(loaded=loaded, dependencies=circuits) as rig:
             await rig.processor.process(batch(keyed(*"abcdefabc")))
             assert noted["bank"] == 9
+
+
+async def test_kill_doubles_only_the_events_of_the_running_list() -> None:
+    """The events of earlier lists are committed before the kill."""
+    async with opened(batch_handler_events=10) as (rig, calls):
+        started: asyncio.Event = asyncio.Event()
+        hangs = True
+
+        async def hang_at_the_second(events: list[Event]) -> None:
+            if hangs and len(calls) == 2:
+                started.set()
+                await asyncio.Event().wait()
+
+        calls.before = hang_at_the_second
+        events = many(40, 4)
+        running = asyncio.create_task(rig.processor.process(batch(events)))
+        await started.wait()
+        while not (await rig.progress.load(SOURCE)).finished_among(events):
+            await asyncio.sleep(0)
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        hangs = False
+        result = await rig.processor.process(batch(events))
+        assert (result.handled, result.skipped) == (30, 10)
+        assert Counter(number for call in calls for number in call) == {
+            number: 2 if number in calls[1] else 1 for number in range(40)
+        }
