@@ -1,1 +1,1 @@
-"""The function app of Azure's tutorial, as a newcomer writes it."""
+"""A function app as a newcomer writes it after the first pages of Azure's documentation."""
