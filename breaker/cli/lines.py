@@ -9,6 +9,7 @@ from typing import Any
 
 from breaker.circuit import CircuitBreaker
 from breaker.duration import format_duration
+from breaker.kinds import CircuitKind, kind_of
 from breaker.names import split_name
 from breaker.registration import Registration
 from breaker.settings import Mode, Recovery
@@ -76,6 +77,9 @@ def table(
     }
     if circuit.problem:
         rows["problem"] = circuit.problem
+    kind = kind_of(circuit.name, stops_app=breaker.settings.stops_app)
+    if kind is CircuitKind.PIPELINE:
+        rows["scope"] = "one pipeline: an opening holds its events, and does not stop the app"
     if breaker.settings.mode is Mode.OBSERVE:
         rows["mode"] = "observe: no rule opens the circuit; the history says when one would have"
     if circuit.retry_after is not None or circuit.state is CircuitState.ISOLATED:

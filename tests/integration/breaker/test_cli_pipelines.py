@@ -16,7 +16,8 @@ ACCEPTED = "add --pipeline with one of orders, audit"
 async def _open(redis_url: str, *names: str) -> None:
     """Open the circuits of pipelines, as instances of the app do."""
     for name in names:
-        rules = BreakerSettings(name=NAMES[name], failure_threshold=1)
+        stops_app = name == "audit"
+        rules = BreakerSettings(name=NAMES[name], failure_threshold=1, stops_app=stops_app)
         store = RedisCircuitStore(redis_url, NAMES[name], timeout_seconds=STORE_SECONDS)
         async with CircuitBreaker(store, rules, instance="app:1") as breaker:
             await breaker.record_failure("a", f"boom of {name}", Permit(0))
@@ -31,6 +32,8 @@ async def test_overviews_show_all_pipelines(redis_url: str) -> None:
     assert audit.startswith("Pipeline audit\ncircuit    c-audit\n")
     assert "boom of orders" in orders
     assert "boom of audit" in audit
+    scope = "scope      one pipeline: an opening holds its events, and does not stop the app\n"
+    assert (scope in orders, scope in audit) == (True, False)
     code, out, _ = await cli("status", "--json", REDIS_URL=redis_url, **TWO)
     assert code == 0
     found = json.loads(out)["pipelines"]
