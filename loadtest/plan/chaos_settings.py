@@ -74,12 +74,13 @@ _TWO_DEPENDENCIES_APP_SETTINGS = _SHORT_LEASE | {
     "PROCESSING_RETRY_INITIAL_SECONDS": "0.1",
 }
 _TWO_PIPELINES_APP_SETTINGS = _SHORT_LEASE | {
-    # A Redis that restarts is away for less time than the attempts of an event take, so that only
-    # the outage of one pipeline opens a circuit: after a window, by the standstill rule.
-    "BREAKER_FAILURE_THRESHOLD": "10",
+    # Only the standstill rule opens, after seconds without a success, so that a Redis that restarts
+    # opens no circuit. Until then, no key is deferred. Attempts in flight end within seconds.
+    "BREAKER_FAILURE_THRESHOLD": "1000",
     "BREAKER_WINDOW_SECONDS": "5",
     "BREAKER_COUNT_POISON": "false",
-    "PROCESSING_RETRY_INITIAL_SECONDS": "1",
+    "PROCESSING_DEFER_AFTER_SECONDS": "30",
+    "PROCESSING_RETRY_INITIAL_SECONDS": "0.2",
 }
 _CRASHES_APP_SETTINGS = _SHORT_LEASE | {
     "BREAKER_STORE_TIMEOUT_SECONDS": "1",  # a blocked loop reads each answer later than this
@@ -110,7 +111,11 @@ _SLOW_STREAMS: dict[Scenario, dict[str, Any]] = {
     Scenario.DEAD_KEY: {"events": 1_200, "rate_per_second": 40.0, "events_per_batch": 1},
     Scenario.PARTIAL_OUTAGE: {"events": 4_000, "rate_per_second": 80.0, "events_per_batch": 1},
     Scenario.TWO_DEPENDENCIES: {"events": 3_600, "rate_per_second": 80.0, "events_per_batch": 1},
-    Scenario.TWO_PIPELINES: {"events": 3_000, "rate_per_second": 120.0, "events_per_batch": 2},
+    Scenario.TWO_PIPELINES: {
+        **{"events": 3_000, "rate_per_second": 120.0, "events_per_batch": 2},
+        # The operator waits until the other pipeline has shown that it runs.
+        **{"stall_seconds": 120.0, "timeout_seconds": 360.0},
+    },
     Scenario.CRASH_LOOP: {"events": 1_500, "rate_per_second": 60.0, "events_per_batch": 1},
     Scenario.BLOCKED_LOOP: {"events": 1_500, "rate_per_second": 60.0, "events_per_batch": 1},
     Scenario.RECREATED_HUB: _HUB_ENDS_FIGURES,

@@ -41,7 +41,10 @@ def test_outage_approval_and_redrive_of_one_pipeline_leave_the_other_alone(tmp_p
 @pytest.mark.timeout(300)
 def test_pipeline_that_waits_for_the_other_is_found(tmp_path: Path) -> None:
     """The judge does not need a clock for it: the operator waits for the other pipeline."""
-    line = f"--scenario two-pipelines --seed {QUIET_SEED} --app {APPS / 'one_batch'}"
+    line = (
+        f"--scenario two-pipelines --seed {QUIET_SEED} --app {APPS / 'one_batch'} "
+        "--set PROCESSING_HOLD_SECONDS=200"
+    )
     finished = run(tmp_path, line, patience_seconds=240)
     assert finished.code == 1
     assert any("stood still while" in line for line in finished.report["broken"])

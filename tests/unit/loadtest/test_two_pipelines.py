@@ -198,8 +198,13 @@ def test_pipeline_that_stood_still_is_found() -> None:
     )
 
 
+def test_event_in_flight_at_the_opening_may_finish() -> None:
+    early = LedgerEntry(1, "0", 1, START_US // 1000, OPENED_US + 2_000_000)
+    assert judged(hit=[early]).broken == ()
+
+
 def test_event_of_an_isolated_pipeline_is_found() -> None:
-    early = LedgerEntry(1, "0", 1, START_US // 1000, OPENED_US + 3_000_000)
+    early = LedgerEntry(1, "0", 1, START_US // 1000, OPENED_US + 4_000_000)
     assert judged(hit=[early]).broken == (
         "1 events of orders were handled while its circuit held them",
     )
