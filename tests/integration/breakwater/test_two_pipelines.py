@@ -136,6 +136,7 @@ async def test_open_circuit_of_one_pipeline_holds_only_its_events(two: TwoPipeli
     assert len(two.bodies()) == len(set(two.bodies())) == two.sent
 
 
+@pytest.mark.long
 async def test_handler_that_does_not_start_holds_only_its_pipeline(two: TwoPipelines) -> None:
     """The start is tried again, and the events of the pipeline wait until then."""
     two.set("orders", "unstarted")
