@@ -200,8 +200,8 @@ async def test_no_half_starts_once_the_instance_stops() -> None:
         assert (await rig.progress.load(SOURCE)).watermark is None
 
 
-async def test_cancelled_invocation_cancels_its_list_once() -> None:
-    """The cleanup of the call is not interrupted, and the invocation waits for its end."""
+async def test_cancelled_invocation_waits_for_the_end_of_its_list() -> None:
+    """The cleanup of the call is not interrupted."""
     started, cleaned = asyncio.Event(), []
 
     async def handle(events: list[Event]) -> None:
@@ -209,7 +209,8 @@ async def test_cancelled_invocation_cancels_its_list_once() -> None:
         try:
             await asyncio.Event().wait()
         finally:
-            await asyncio.sleep(0)
+            for _ in range(50):  # the cleanup outlasts the end of the lanes
+                await asyncio.sleep(0)
             cleaned.append(len(events))
 
     async with open_rig(loaded=load_handler(handle, {}, timeout_seconds=60)) as rig:
