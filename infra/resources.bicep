@@ -66,6 +66,7 @@ var ids = {
   functionApp: resourceId('Microsoft.Web/sites', names.functionApp)
   workflow: resourceId('Microsoft.Logic/workflows', names.workflow)
 }
+// checkov does not parse lambdas, and so not this file, which creates no resource; the modules have none.
 // What the app reads: an entry for each pipeline, or the one hub of an app without pipelines. The pipeline
 // `default` has the hub and the queue of that app, and so its data.
 var sources = empty(pipelines) ? [
@@ -327,7 +328,6 @@ module functionApp 'modules/function-app.bicep' = {
     eventHub: sources[0].hub
     consumerGroup: sources[0].consumerGroup
     pipelineSettings: pipelineSettings
-    functions: map(sources, each => empty(each.name) ? 'process_events' : 'process_events_${each.name}')
     redisUrl: redis.outputs.url
     parkingReplicas: redisHighAvailability ? 1 : 0
     topicEndpoint: topic.outputs.endpoint
@@ -337,7 +337,10 @@ module functionApp 'modules/function-app.bicep' = {
     workspaceId: monitoring.outputs.workspaceId
     instanceMemoryMB: instanceMemoryMB
     maximumInstances: maximumInstances
-    alwaysReadyInstances: alwaysReadyInstances
+    alwaysReady: alwaysReadyInstances == 0 ? [] : map(sources, each => {
+      name: empty(each.name) ? 'function:process_events' : 'function:process_events_${each.name}'
+      instanceCount: alwaysReadyInstances
+    })
     subnetId: privateNetwork ? network!.outputs.functionSubnetId : ''
   }
   // The host needs these rights at its start, to read its package and its leases.

@@ -18,8 +18,8 @@ param eventHub string
 param consumerGroup string
 param pipelineSettings object
 
-@description('The functions that process events, one for each pipeline. Each scales by itself.')
-param functions array
+@description('Always-ready instances of the functions that process events, one for each pipeline. Each scales by itself.')
+param alwaysReady array
 
 param redisUrl string
 param parkingReplicas int
@@ -30,7 +30,6 @@ param insightsConnectionString string
 param workspaceId string
 param instanceMemoryMB int
 param maximumInstances int
-param alwaysReadyInstances int
 param subnetId string
 
 resource plan 'Microsoft.Web/serverfarms@2025-03-01' = {
@@ -79,10 +78,7 @@ resource app 'Microsoft.Web/sites@2025-03-01' = {
       scaleAndConcurrency: {
         maximumInstanceCount: maximumInstances
         instanceMemoryMB: instanceMemoryMB
-        alwaysReady: alwaysReadyInstances == 0 ? [] : map(functions, each => {
-          name: 'function:${each}'
-          instanceCount: alwaysReadyInstances
-        })
+        alwaysReady: alwaysReady
       }
       deployment: {
         storage: {
