@@ -317,6 +317,6 @@ def test_example_of_the_guide_is_an_app_with_pipelines() -> None:
 
 
 def test_only_the_file_without_resources_has_lambdas() -> None:
-    """The parser of checkov knows no lambdas, and checkov passes over a file that it cannot parse."""
+    """The parser of checkov knows no lambdas, and checkov skips a file that it cannot parse."""
     assert [name for name, file in files().items() if "=>" in file.code] == ["resources.bicep"]
     assert not files()["resources.bicep"].resources()
