@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from loadtest.errors import OperatorError
 from loadtest.faults.chaos import Target, now_us
 from loadtest.faults.downstream import Act, Downstream
 from loadtest.faults.outage import retrying_client
@@ -112,7 +113,11 @@ class HitPipeline(Downstream):
         self.acts.append(Act(title, began_us, now_us()))
 
     async def _see_the_other_run(self, state: str) -> None:
-        """Wait until the other pipeline has handled what it was sent, and some events more."""
+        """Wait until the other pipeline has handled what it was sent, and some events more.
+
+        Raises:
+            OperatorError: the other pipeline has not done so in time; the run gives up.
+        """
         other = self._other
         other.target.release()
         sent = other.target.sent()
@@ -126,10 +131,9 @@ class HitPipeline(Downstream):
                 if missing <= 0 and sample.handled >= handled:
                     return
                 if time.monotonic() >= give_up_at:
-                    self.problem = (
+                    raise OperatorError(
                         f"{other.name} stood still while {self._settings.pipeline} was {state}: "
                         f"{max(0, missing)} of its events waited for {_OTHER_SECONDS:g} s, and "
                         f"{max(0, sample.handled + MORE_EVENTS - handled)} were handled"
                     )
-                    return
                 await asyncio.sleep(_POLL_SECONDS)

@@ -12,8 +12,8 @@ from tests.support.loadtest.runs import run
 APPS = Path(__file__).parent / "apps"
 SEED, EVENTS = 7, 3_000
 """A seed with an isolation, an outage, and a kill in the outage."""
-QUIET_SEED = 18
-"""A seed with one host and without an isolation."""
+ISOLATING_SEED = 16
+"""A seed with one host, and an isolation before all faults."""
 
 
 @pytest.mark.long
@@ -42,8 +42,8 @@ def test_outage_approval_and_redrive_of_one_pipeline_leave_the_other_alone(tmp_p
 def test_pipeline_that_waits_for_the_other_is_found(tmp_path: Path) -> None:
     """The judge does not need a clock for it: the operator waits for the other pipeline."""
     line = (
-        f"--scenario two-pipelines --seed {QUIET_SEED} --app {APPS / 'one_batch'} "
-        "--set PROCESSING_HOLD_SECONDS=200"
+        f"--scenario two-pipelines --seed {ISOLATING_SEED} --app {APPS / 'one_batch'} "
+        "--set PROCESSING_HOLD_SECONDS=120"
     )
     finished = run(tmp_path, line, patience_seconds=240)
     assert finished.code == 1
