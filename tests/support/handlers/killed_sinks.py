@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import Any, Self
 
 sys.path.append(str(Path(__file__).parents[3] / "docs" / "examples"))
-_Balances: Any = importlib.import_module("sql_sink").Balances
+_sql_sink: Any = importlib.import_module("sql_sink")
+_Balances = _sql_sink.Balances
+Payment = _sql_sink.Payment
 Charges: Any = importlib.import_module("http_sink").Charges
 
 
-class Balances(_Balances):  # type: ignore[misc]
+class Balances(_Balances):  # type: ignore[misc, valid-type]
     """The handler; its process dies before or after the commit of its transaction.
 
     The setting DIES is "inside", "after" or "".
@@ -30,7 +32,7 @@ class Balances(_Balances):  # type: ignore[misc]
         built.dies = settings.get("DIES", "")
         return built
 
-    def __call__(self, payment: Any, event: Any) -> None:
+    def __call__(self, payment: Payment, event: Any) -> None:  # type: ignore[valid-type]
         """Handle the event, and die after the commit."""
         super().__call__(payment, event)
         self._die("after")
