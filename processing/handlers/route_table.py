@@ -72,13 +72,11 @@ class RouteTable:
             HandlerLoadError: see `instance_of`.
         """
         for where, handler in _members(self._routes):
-            if id(handler) not in self._built:
+            built = handler
+            if inspect.isclass(handler):
                 named = f"handler {self._name}, {where}"
-                is_class = inspect.isclass(handler)
-                built = handler
-                if is_class:
-                    built = instance_of(named, handler, self._settings, lists=False)
-                self._built[id(handler)] = built
+                built = instance_of(named, handler, self._settings, lists=False)
+            self._built[id(handler)] = built
 
     def bind(self, bind: Callable[[Any], Call]) -> Call:
         """Return a function that calls the handler of an event's type.

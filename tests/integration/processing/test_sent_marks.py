@@ -43,6 +43,14 @@ async def test_marks_from_before_a_reset_by_an_older_version_do_not_count(redis:
     assert await store.sent(SOURCE, ["a", "b", "c"]) == {"c": 30}
 
 
+async def test_reset_frees_the_memory_of_the_marks(redis: Redis) -> None:
+    """A recreated hub may never get an event with an id."""
+    store = RedisProgressStore(redis, ttl_seconds=100)
+    await store.commit(SOURCE, 0, Mark(1, 10), [], sent(a=10))
+    await store.reset(SOURCE)
+    assert await redis.exists(sent_key(SOURCE)) == 0
+
+
 async def test_marks_without_the_progress_do_not_count(redis: Redis) -> None:
     """A Redis that evicts keys may have lost the watermark alone."""
     store = RedisProgressStore(redis, ttl_seconds=100)
