@@ -24,6 +24,7 @@ def sent(**marks: int) -> SentMarks:
 async def test_marks_of_a_commit_are_found_in_their_partition(store: ProgressStore) -> None:
     """Ids without a mark are not in the answer."""
     await store.commit(SOURCE, 0, Mark(1, 10), [], sent(a=10, b=20))
+    await store.commit(OTHER, 0, Mark(1, 10), [], sent(c=30))
     assert await store.sent(SOURCE, ["a", "c", "b"]) == {"a": 10, "b": 20}
     assert await store.sent(OTHER, ["a"]) == {}
     assert await store.sent(SOURCE, []) == {}
