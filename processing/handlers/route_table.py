@@ -46,6 +46,13 @@ def routes_have_state(routes: Routes) -> bool:
     return any(has_state(handler) for _, handler in _members(routes))
 
 
+def routes_have_classes(found: object) -> bool:
+    """Return whether the handler is routes whose next load builds new objects."""
+    if not isinstance(found, Routes):
+        return False
+    return any(inspect.isclass(handler) for _, handler in _members(found))
+
+
 class RouteTable:
     """The handlers of one load of routes; classes have one instance, whatever number of routes.
 

@@ -16,7 +16,7 @@ from processing.event import Event
 from processing.identity import Source
 
 MOST_MARKS = 100_000
-"""Most marks of one partition for copies of its events; they take about 12 MB of Redis."""
+"""Most marks of one partition for copies of its events; they take about 10 MB of Redis."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from breaker import CircuitBreaker
 from breaker.configuration.pipelines import pipeline_of
 from processing.event import Event
 from processing.handlers.loading import LoadedHandler, find_handler
+from processing.handlers.route_table import routes_have_classes
 from processing.settings import ProcessingSettings
 from processing.testing.arguments import as_app_settings, checked
 from processing.testing.clock import TestClock
@@ -230,7 +231,7 @@ class AsyncTestApp:
         found = find_handler(str(self._handler)) if named else self._handler
         # A test's own object is the same in both processes, because nobody can build another one.
         kept = await self._stop(keep_handler=True)
-        if inspect.isclass(found) and kept is not None:
+        if (inspect.isclass(found) or routes_have_classes(found)) and kept is not None:
             self._killed.append(kept)  # a kill calls no `aclose`, which could save events
             kept = None
         self._instance = await self._start(kept)

@@ -14,6 +14,7 @@ from processing.errors import (
     StorageUnavailableError,
 )
 from processing.event import Event
+from processing.handlers.loading import load_handler
 from processing.identity import Source
 from processing.progress.memory import MemoryProgressStore
 from processing.progress.store import Mark
@@ -190,3 +191,18 @@ async def test_relaxed_progress_finishes_copies_too() -> None:
         assert await outcomes(rig, sent(0, "a"), sent(1, "a")) == {"handled": 1, "duplicates": 1}
         assert await outcomes(rig, sent(2, "a"), sent(3, "a")) == {"duplicates": 2}
         assert (await rig.progress.load(SOURCE)).watermark == Mark(3, event(3).enqueued_ms)
+
+
+async def test_copies_do_not_enter_a_list() -> None:
+    """The events of a list finish together, each with its copies."""
+    lists: list[list[int]] = []
+
+    async def handle(events: list[Event]) -> None:
+        lists.append([each.sequence_number for each in events])
+
+    async with open_rig(settings=DEDUPE, loaded=load_handler(handle, {})) as rig:
+        keys = ("k", "l", "k", "m", "l")
+        events = [sent(number, key, key) for number, key in enumerate(keys)]
+        assert await outcomes(rig, *events) == {"handled": 3, "duplicates": 2}
+        assert lists == [[0, 1, 3]]
+        assert await outcomes(rig, sent(5, "k", "k")) == {"duplicates": 1}

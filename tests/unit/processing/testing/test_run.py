@@ -16,6 +16,7 @@ from processing.errors import (
     SettingsError,
 )
 from processing.event import Event
+from processing.handlers.routes import Routes
 from processing.testing.events import event
 from processing.testing.outages import downstream_down
 from processing.testing.running import TestApp, run
@@ -164,6 +165,24 @@ def test_object_of_the_test_outlives_a_crash() -> None:
     run(orders, [first := event(), last := event()], crash_after=first)
     assert orders.seen == [first, first, last]
     assert Orders.closed == [orders]
+
+
+def test_classes_of_routes_are_built_again_after_a_crash() -> None:
+    """A new process has new objects, as with a class that stands alone."""
+    routes = Routes(by="type")
+    built: list[object] = []
+
+    @routes.on("order")
+    class Counting:
+        def __init__(self) -> None:
+            built.append(self)
+
+        async def __call__(self, _each: Event) -> None:
+            """Handle nothing."""
+
+    first, last = (event(properties={"type": "order"}) for _ in range(2))
+    assert run(routes, [first, last], crash_after=first).handled == [first, first, last]
+    assert len(built) == 2
 
 
 def test_handler_that_does_not_start_is_refused_and_closed() -> None:
