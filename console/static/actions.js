@@ -41,12 +41,23 @@ export function createActions({ api, model }) {
 
   /** Return what starts the app after the circuit has left its opening. */
   function whatStarts() {
+    if (!model.stopsApp) return "The app keeps running.";
     const waiting = model.appNow?.waiting;
     if (waiting) return "The waiting workflow run is called back and starts the app.";
     if (waiting === 0) {
       return "No workflow run waits for it: if the App panel says stopped afterwards, press Start.";
     }
     return "Whether a workflow run waits and starts the app is not known.";
+  }
+
+  /** Return the words that limit an effect to this page's pipeline; empty if there is only one. */
+  function ofPipeline() {
+    return model.allPipelines ? ` of pipeline ${model.pipeline}` : "";
+  }
+
+  /** Return that a stop or a start of the app concerns all pipelines; empty if there is only one. */
+  function ofAll(verb) {
+    return model.allPipelines ? ` It ${verb} all pipelines: ${model.allPipelines}.` : "";
   }
 
   async function ask(question) {
@@ -116,8 +127,8 @@ export function createActions({ api, model }) {
         what:
           (again
             ? `Generation ${generation} stays isolated, with a new reason and a new end. `
-            : "Every instance stops before its next event, and no checkpoint moves. The circuit " +
-              `is isolated as generation ${generation + 1}. `) +
+            : `Every instance stops before its next event${ofPipeline()}, and no checkpoint moves. ` +
+              `The circuit is isolated as generation ${generation + 1}. `) +
           `After the given time ${end}. Without a time the isolation lasts until an operator ` +
           "closes the circuit. An approval does not end it.",
         facts: circuitFacts,
@@ -144,7 +155,7 @@ export function createActions({ api, model }) {
       return ask({
         title: "Start the app?",
         what:
-          `The console asks for a start of the function app. ${then[state] ?? ""} ` +
+          `The console asks for a start of the function app.${ofAll("starts")} ${then[state] ?? ""} ` +
           "The App panel then shows whether the start was seen.",
         facts: () => [...circuitFacts(), ...appFacts()],
         go: "Start the app",
@@ -165,8 +176,8 @@ export function createActions({ api, model }) {
       return ask({
         title: "Stop the app?",
         what:
-          "The console asks for a stop of the function app; that may take minutes. Events that " +
-          "run are interrupted and handled again after a start, so nothing is lost, but an " +
+          `The console asks for a stop of the function app; that may take minutes.${ofAll("stops")} ` +
+          "Events that run are interrupted and handled again after a start, so nothing is lost, but an " +
           `event may be handled twice. The circuit stays ${stateName(state).toLowerCase()}. ${again}`,
         facts: () => [...circuitFacts(), ...appFacts()],
         reason: true,

@@ -21,17 +21,25 @@ export class Unreachable extends Error {
   }
 }
 
+const SESSION = "/api/session";
+
 export class Api {
   #csrf = "";
+  #base = "";
 
   /** @param signedOut called when the session has ended. */
   constructor(signedOut) {
     this.signedOut = signedOut;
   }
 
-  /** Return the session: the operator, the CSRF token and the circuit's name. */
+  /** Send all requests but those about the session to the pipeline whose paths begin with `base`. */
+  use(base) {
+    this.#base = base;
+  }
+
+  /** Return the session: the operator, the CSRF token, the circuit's name and the pipelines. */
   async session() {
-    const session = await this.get("/api/session");
+    const session = await this.get(SESSION);
     this.#csrf = session.csrf;
     return session;
   }
@@ -44,13 +52,17 @@ export class Api {
     return this.#request("POST", path, body);
   }
 
+  #address(path) {
+    return path.startsWith("/api/") && path !== SESSION ? this.#base + path : path;
+  }
+
   async #request(method, path, body, signal) {
     const headers = { Accept: "application/json" };
     if (body !== undefined) headers["Content-Type"] = "application/json";
     if (method !== "GET") headers["X-CSRF-Token"] = this.#csrf;
     let answer;
     try {
-      answer = await fetch(path, {
+      answer = await fetch(this.#address(path), {
         method,
         headers,
         body: body === undefined ? undefined : JSON.stringify(body),

@@ -11,6 +11,7 @@ export function showApp({ model, actions }) {
   const note = byId("app-note");
   const start = [byId("app-start"), byId("app-start-hint")];
   const stop = [byId("app-stop"), byId("app-stop-hint")];
+  const holds = byId("app-holds");
   start[0].addEventListener("click", () => actions.startApp());
   stop[0].addEventListener("click", () => actions.stopApp());
 
@@ -20,6 +21,11 @@ export function showApp({ model, actions }) {
     setText(note, noteOf(app, old));
     fillRows(list, app?.lines ?? [], make, fill);
     setAttribute(list, "data-old", old);
+    // A stop would stop the other pipelines, too. A stopped app can be started from each page.
+    const offersStart = model.stopsApp || app?.state.toLowerCase() === "stopped";
+    setAttribute(holds, "hidden", model.stopsApp);
+    setAttribute(stop[0].parentElement, "hidden", !model.stopsApp);
+    setAttribute(start[0].parentElement, "hidden", !offersStart);
     setButton(start, app?.start_refusal, startHint(model), list);
     setButton(stop, app?.stop_refusal, "Asks for a stop; the circuit stays as it is", list);
     setAttribute(start[0], "data-first", !old && app.lines.some(isUrgentStart));

@@ -3,12 +3,13 @@
 import { byId, oncePerFrame, setAttribute, setText } from "./dom.js";
 import { clock, count, duration, figure, instant, plural, stateName } from "./format.js";
 
+const STOPS_ALL = "Stop all processing";
 /** Hint of each action in each state; null: the button is disabled. */
 const HINTS = {
   closed: {
     approve: null,
     close: null,
-    isolate: "Stop all processing",
+    isolate: STOPS_ALL,
   },
   open: {
     approve: "Half-open: a few probe events decide",
@@ -18,7 +19,7 @@ const HINTS = {
   half_open: {
     approve: null,
     close: "Resume at once, ignore the probes",
-    isolate: "Stop all processing",
+    isolate: STOPS_ALL,
   },
   isolated: {
     approve: null,
@@ -54,7 +55,7 @@ export function showCircuit({ model, actions }) {
     setAttribute(document.body, "data-state", circuit.state);
     setText(nodes.state, name);
     setAttribute(nodes.icon, "href", `/static/icons/${circuit.state}.svg`);
-    const title = titleOf(circuit, model.dependencies);
+    const title = titleOf(circuit, model);
     if (document.title !== `${title} · ${circuit.name}`) document.title = `${title} · ${circuit.name}`;
     setText(nodes.reason, reasonOf(circuit, model));
     nodes.mode.hidden = circuit.mode !== "observe";
@@ -64,7 +65,7 @@ export function showCircuit({ model, actions }) {
     }
     announced = now;
     for (const [action, [button, hint]] of Object.entries(buttons)) {
-      const may = HINTS[circuit.state]?.[action];
+      const may = hintOf(action, circuit.state, model);
       // A disabled button loses the keyboard focus, so the circuit panel takes the focus.
       if (!may && button === document.activeElement) byId("circuit").focus({ preventScroll: true });
       setAttribute(button, "disabled", !may);
@@ -106,10 +107,15 @@ export function showCircuit({ model, actions }) {
     renderSince(model.circuit);
     renderFacts(model.circuit);
   });
-  for (const topic of ["circuit", "dependencies", "partitions", "vitals", "poison", "app"]) {
+  for (const topic of ["circuit", "dependencies", "pipelines", "partitions", "vitals", "poison", "app"]) {
     model.addEventListener(topic, render);
   }
   setInterval(render, 1000);
+}
+
+function hintOf(action, state, { allPipelines }) {
+  const hint = HINTS[state]?.[action];
+  return hint === STOPS_ALL && allPipelines ? "Stop this pipeline, not the others" : hint;
 }
 
 function poisonNote({ parkedKeys, poisonOfOthers }) {
@@ -155,11 +161,11 @@ function dependenciesNote({ dependencies }) {
   return states.length ? `Dependencies: ${states.join(", ")}; their events wait.` : "";
 }
 
-/** Return the title's word: the app's state, or of a closed app the first dependency's outage. */
-function titleOf({ state }, dependencies) {
+/** Return the title's word: the state, or of a closed circuit the first outage elsewhere. */
+function titleOf({ state }, { dependencies, pipelines }) {
   if (state !== "closed") return stateName(state).toUpperCase();
-  const down = dependencies.find((each) => each.state !== "closed");
-  return down ? `${down.dependency} ${stateName(down.state).toUpperCase()}` : stateName(state);
+  const down = [...dependencies, ...pipelines].find((each) => each.state !== "closed");
+  return down ? `${down.dependency ?? down.name} ${stateName(down.state).toUpperCase()}` : stateName(state);
 }
 
 /** Return what the last reports say about the work while the circuit is closed. */

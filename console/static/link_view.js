@@ -51,7 +51,8 @@ export function showLink({ model, api }) {
   }
 
   function dismiss() {
-    history.replaceState(null, "", location.pathname);
+    const query = model.pipeline ? `?pipeline=${encodeURIComponent(model.pipeline)}` : "";
+    history.replaceState(null, "", location.pathname + query);
     setAttribute(bar, "hidden", true);
     for (const topic of TOPICS) model.removeEventListener(topic, render);
     model.setLinked(null);

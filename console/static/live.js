@@ -25,7 +25,7 @@ export function pause(attempt, random = Math.random()) {
 /**
  * A connection that reconnects. `status` is "connecting", "live", "stale", "down" or "refused".
  *
- * @param handlers {snapshot, message, circuit, dependencies, beat, status, signedOut}
+ * @param handlers {snapshot, message, circuit, dependencies, pipelines, beat, status, signedOut}
  */
 export class Live {
   #socket = null;
@@ -34,6 +34,7 @@ export class Live {
   #heardAt = 0;
   #retry = null;
   #wantsTail = false;
+  #base = null; // begins the path; null until the page knows its pipeline
 
   constructor(handlers) {
     this.handlers = handlers;
@@ -47,9 +48,15 @@ export class Live {
     });
   }
 
+  /** Connect to the pipeline whose paths begin with `base`, and stay connected. */
+  begin(base) {
+    this.#base = base;
+    this.now();
+  }
+
   /** Connect at once, unless connected. */
   now() {
-    if (this.#socket || this.status === "refused") return;
+    if (this.#base === null || this.#socket || this.status === "refused") return;
     clearTimeout(this.#retry);
     this.#connect();
   }
@@ -68,7 +75,7 @@ export class Live {
 
   #connect() {
     const scheme = location.protocol === "https:" ? "wss:" : "ws:";
-    const socket = new WebSocket(`${scheme}//${location.host}/live`);
+    const socket = new WebSocket(`${scheme}//${location.host}${this.#base}/live`);
     this.#socket = socket;
     this.retryAt = null;
     this.#heardAt = Date.now();
@@ -111,6 +118,9 @@ export class Live {
         break;
       case "dependencies":
         this.handlers.dependencies(message.names, message.items);
+        break;
+      case "pipelines":
+        this.handlers.pipelines(message.items);
         break;
       case "beat":
         this.handlers.beat(message.time);

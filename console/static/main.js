@@ -15,6 +15,7 @@ import { showLog } from "./log_view.js";
 import { Model } from "./model.js";
 import { showParked } from "./parked_view.js";
 import { showPartitions } from "./partitions_view.js";
+import { chosenPipeline, showPipelines } from "./pipelines_view.js";
 import { showPlots } from "./plots.js";
 import { showPoison } from "./poison_view.js";
 import { showRewind } from "./rewind_view.js";
@@ -40,6 +41,7 @@ const live = new Live({
   message: noteMessage((kind, data) => model.message(kind, data)),
   circuit: noteMessage((data, history) => model.setCircuit(data, history)),
   dependencies: noteMessage((names, items) => model.setDependencies(names, items)),
+  pipelines: noteMessage((items) => model.setPipelines(items)),
   beat: noteMessage((time) => model.beat(time)),
   status: () => connection.status(),
   signedOut,
@@ -51,6 +53,7 @@ const dialog = createEventDialog({ api, actions });
 const connection = showConnection({ model, live });
 showLink({ model, api });
 showCircuit({ model, actions });
+showPipelines({ model });
 showDependencies({ model, actions });
 showApp({ model, actions });
 showPlots({ model });
@@ -84,8 +87,12 @@ async function begin() {
 }
 
 const session = await begin();
+const chosen = chosenPipeline(session, location.search);
+model.pipeline = chosen.name;
+api.use(chosen.base);
 setText(byId("operator"), session.operator);
-setText(byId("circuit-name"), session.circuit);
-actions.setSession(session);
+setText(byId("circuit-name"), chosen.circuit);
+actions.setSession({ ...session, circuit: chosen.circuit });
+if (chosen.unknown) toast(`There is no pipeline ${chosen.unknown}; this page shows ${chosen.name}.`);
 showLog({ model, api, operator: session.operator });
-live.now();
+live.begin(chosen.base);

@@ -21,6 +21,8 @@ export class Model extends EventTarget {
     this.history = [];
     this.dependencies = []; // the dependencies' circuits
     this.histories = new Map(); // their histories, by the dependency's name
+    this.pipelines = []; // a row for each declared pipeline
+    this.pipeline = null; // the name of the page's own; null if none is declared
     this.linked = null; // the name of the circuit that the page's link is about
     this.partitions = null;
     this.vitals = [];
@@ -68,6 +70,16 @@ export class Model extends EventTarget {
     return dependency ? this.dependencies.find((each) => each.dependency === dependency) : this.circuit;
   }
 
+  /** Return whether an opening stops the app; else it only holds the pipeline's events. */
+  get stopsApp() {
+    return this.circuit?.stops_app !== false;
+  }
+
+  /** Return the names of all pipelines as a text; empty unless there are several. */
+  get allPipelines() {
+    return this.pipelines.length > 1 ? this.pipelines.map(({ name }) => name).join(", ") : "";
+  }
+
   /** Return the history of a circuit, oldest first. */
   historyOf({ dependency }) {
     return dependency ? (this.histories.get(dependency) ?? []) : this.history;
@@ -107,6 +119,7 @@ export class Model extends EventTarget {
     this.dependencies = [];
     this.histories.clear();
     this.#takeDependencies(data.dependencies ?? []);
+    this.pipelines = data.pipelines ?? [];
     this.partitions = data.partitions ?? null;
     this.vitals = (data.vitals ?? []).slice(-VITALS);
     this.log = (data.log ?? []).slice(-LOG);
@@ -117,7 +130,7 @@ export class Model extends EventTarget {
     this.redrive = data.redrive ?? null;
     this.rewind = data.rewind ?? null;
     this.app = data.app ?? null;
-    this.#notify("circuit", "dependencies", "history", "partitions", "vitals", "log", "poison", "redrive", "rewind", "app");
+    this.#notify("circuit", "dependencies", "pipelines", "history", "partitions", "vitals", "log", "poison", "redrive", "rewind", "app");
   }
 
   /** Add one message of the backplane. */
@@ -169,6 +182,12 @@ export class Model extends EventTarget {
     this.#takeDependencies(items);
     this.dependencies.sort((a, b) => names.indexOf(a.dependency) - names.indexOf(b.dependency));
     this.#notify("dependencies", "history");
+  }
+
+  /** Set the rows of all pipelines. */
+  setPipelines(items) {
+    this.pipelines = items;
+    this.#notify("pipelines");
   }
 
   /** Set the circuit that the page's link is about; null for none. */

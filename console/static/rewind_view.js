@@ -92,7 +92,10 @@ export function showRewind({ model, api }) {
     fillRows(nodes.warnings, [...ofHub, ...warnings, ...left], () => el("li"), setText);
     const number = plan.partitions.reduce((sum, { events }) => sum + events, 0);
     const stopped = model.appNow?.state?.toLowerCase() === "stopped";
-    const after = stopped ? "The app is stopped, and stays stopped." : "The rewind stops the app, which may take minutes, and starts it again.";
+    const all = model.allPipelines ? ` and so all pipelines (${model.allPipelines})` : "";
+    const after = stopped
+      ? "The app is stopped, and stays stopped."
+      : `The rewind stops the app${all}, which may take minutes, and starts it again.`;
     setText(nodes.what, `${after} Then the handler gets ${plural(number, "event")} again, also events that the handler has finished.`);
     setText(nodes.go, stopped ? "Rewind" : "Stop, rewind and start");
   }
