@@ -113,6 +113,7 @@ def create_console(
             sockets=sockets,
             shared=shared,
             last_rewind=last_rewind,
+            others=[other.breaker for other in parts if other is not each],
         )
         for each in parts
     )

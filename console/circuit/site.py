@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -20,7 +21,7 @@ from console.web.responses import ApiResponse
 from processing.site.acts import Act, act
 from processing.site.settings import NOT_SET
 from processing.site.statement import Seen, refusal_of_start, refusal_of_stop, statement
-from processing.site.watch import SiteWatch
+from processing.site.watch import SiteWatch, stops_app
 
 logger = logging.getLogger(__name__)
 
@@ -37,10 +38,18 @@ class SiteApi:
         breaker: the circuit, whose history gets each stop and start.
         watch: collects what is seen of the app.
         log: the incident log, which records the actions.
+        others: the circuits of the app's other pipelines, whose histories get the steps too.
     """
 
-    def __init__(self, breaker: CircuitBreaker, watch: SiteWatch, log: IncidentLog) -> None:
+    def __init__(
+        self,
+        breaker: CircuitBreaker,
+        watch: SiteWatch,
+        log: IncidentLog,
+        others: Sequence[CircuitBreaker] = (),
+    ) -> None:
         self._breaker = breaker
+        self._others = others
         self._watch = watch
         self._log = log
 
@@ -73,16 +82,17 @@ class SiteApi:
         """
         document = await read_object(request)
         by = operator_of(request, document)
-        if kind is StepKind.STOP and not self._breaker.settings.stops_app:
+        breaker = self._breaker
+        if kind is StepKind.STOP and not stops_app(breaker.circuit, breaker.settings):
             raise HTTPException(409, STOPS_ALL)
         reason = text_in(document, "reason") if document.get("reason") else ""
         if self._watch.site is None:
             raise HTTPException(503, NOT_SET)
-        done = await act(kind, self._watch.site, self._breaker, by=by, reason=reason)
+        done = await act(kind, self._watch.site, breaker, by=by, reason=reason, others=self._others)
         await self._record(done, reason)
         if done.error is not None:
             raise HTTPException(502, str(done.error))
-        circuit = self._breaker.circuit
+        circuit = breaker.circuit
         return ApiResponse(
             {
                 "accepted": True,

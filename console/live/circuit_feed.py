@@ -12,6 +12,7 @@ from typing import Any
 from breaker import BreakerError, BreakerSettings, Circuit, CircuitBreaker
 from console.live.fanout import Fanout
 from console.live.registered import RegisteredRules
+from processing.site.watch import stops_app
 
 logger = logging.getLogger(__name__)
 
@@ -112,7 +113,7 @@ def circuit_document(circuit: Circuit, settings: BreakerSettings) -> dict[str, A
     """Return a circuit as the page receives it, with the settings that decide on its state."""
     return asdict(circuit) | {
         "mode": settings.mode,
-        "stops_app": settings.stops_app,
+        "stops_app": stops_app(circuit, settings),
         "recovery": settings.recovery,
         "failure_ratio": settings.failure_ratio,
         "minimum_throughput": settings.minimum_throughput,

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from typing import Any
 
 from starlette.routing import BaseRoute
 
-from breaker import SystemClock
+from breaker import CircuitBreaker, SystemClock
 from console.access.revoked_sessions import RevokedSessions
 from console.background import start
 from console.backplane.coordination import Coordination, MemoryCoordination
@@ -48,8 +48,10 @@ class PipelineConsole:
         instance: the name of this instance, shown on the page.
         revoked: sessions that were logged out before they expired.
         sockets: the live connections of this instance, over all pipelines.
-        shared: the coordination of all pipelines of the app; None: the pipeline's own.
-        last_rewind: returns the last message about a rewind of any pipeline; None: this one's.
+        shared: the coordination of all pipelines of the app.
+        last_rewind: returns the message about a rewind, of any pipeline, that has not ended and has
+            stopped the app.
+        others: the circuits of the other pipelines, which stop and start with the app.
 
     Attributes:
         name: the pipeline's name.
@@ -71,6 +73,7 @@ class PipelineConsole:
         sockets: OpenSockets,
         shared: Coordination,
         last_rewind: Callable[[], dict[str, Any] | None],
+        others: Sequence[CircuitBreaker] = (),
     ) -> None:
         self.name, self.declared, self.breaker = parts.name, parts.declared, parts.breaker
         self.circuits = Circuits(parts.breaker, parts.dependencies)
@@ -98,6 +101,7 @@ class PipelineConsole:
             backplane=backplane,
             log=log,
             last=last_rewind,
+            others=others,
         )
         tasks = ReaderTasks(
             self.coordination,
@@ -116,13 +120,13 @@ class PipelineConsole:
             (
                 *(tasks.vitals, tasks.partitions, tasks.tail, tasks.lost_redrives),
                 SiteTask(self.coordination, watch).run,
-                LostRewinds(shared, self.fanout, parts.breaker, watch).run,
+                LostRewinds(shared, self.fanout, parts.breaker, watch, others=others).run,
             ),
         )
         self.actions = ActionsApi(self.circuits, log)
         self._apis = (
             self.actions,
-            SiteApi(parts.breaker, watch, log),
+            SiteApi(parts.breaker, watch, log, others),
             PoisonApi(self._operations, self._catalogue),
             self._redrive,
             self._rewind,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from starlette.exceptions import HTTPException
@@ -53,6 +53,7 @@ class RewindApi:
         backplane: carries the stages.
         log: gets a line at the start and at the end of a job.
         last: returns the last message about a rewind, of any instance.
+        others: the circuits of the app's other pipelines, which stop and start with it.
     """
 
     def __init__(
@@ -65,7 +66,9 @@ class RewindApi:
         backplane: Backplane,
         log: IncidentLog,
         last: Callable[[], dict[str, Any] | None],
+        others: Sequence[CircuitBreaker] = (),
     ) -> None:
+        self._others = others
         self._operations = operations
         self._breaker = breaker
         self._watch = watch
@@ -154,6 +157,7 @@ class RewindApi:
             owned_seconds=job.owned_seconds,
             before_stop=before_stop,
             show=show,
+            others=self._others,
         )
         return restart
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from breaker import CircuitBreaker
@@ -39,6 +39,7 @@ class LostRewinds:
         fanout: the messages published so far, by any instance.
         breaker: the circuit, whose history gets the start.
         watch: names the function app.
+        others: the circuits of the app's other pipelines, which stop and start with it.
         sleep: pauses between two checks.
     """
 
@@ -49,12 +50,14 @@ class LostRewinds:
         breaker: CircuitBreaker,
         watch: SiteWatch,
         *,
+        others: Sequence[CircuitBreaker] = (),
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._coordination = coordination
         self._fanout = fanout
         self._breaker = breaker
         self._watch = watch
+        self._others = others
         self._sleep = sleep
 
     async def run(self, publish: Publish) -> None:
@@ -84,10 +87,14 @@ class LostRewinds:
             return ["The rewind had not stopped the app."], True
         if self._watch.site is None:
             return [f"The app may be left stopped. {PRESS_START}"], True
-        if why := await stopped_by_others(self._breaker, job["stopped_at"], job["by"]):
-            return [f"The app is left stopped: {why}. {PRESS_START}"], True
+        for breaker in (self._breaker, *self._others):
+            if why := await stopped_by_others(breaker, job["stopped_at"], job["by"]):
+                return [f"The app is left stopped: {why}. {PRESS_START}"], True
         done = await act(
-            *(StepKind.START, self._watch.site, self._breaker), by=job["by"], reason=REASON
+            *(StepKind.START, self._watch.site, self._breaker),
+            by=job["by"],
+            reason=REASON,
+            others=self._others,
         )
         if done.error is None:
             return ["A start of the app was asked for, and accepted."], True

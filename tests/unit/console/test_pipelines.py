@@ -226,6 +226,9 @@ async def test_stop_is_refused_where_the_circuit_does_not_stop_the_app() -> None
             shown = (await client.get("/pipelines/audit/api/app")).json()
             assert "look at the other pipelines" in json.dumps(shown["lines"])
             assert (await client.post("/pipelines/audit/api/app/start", json={})).is_success
+            for line in (lines.orders, lines.audit):  # both pipelines stop and start with the app
+                events = [each.event for each in await line.breaker.history()]
+                assert events[:2] == ["start_accepted", "stop_accepted"]
         await site.aclose()
 
 
