@@ -27,6 +27,7 @@ ENDPOINTS = {
     "app_storage_connection_string",
     "event_hub_connection",
     "event_hub_name",
+    "event_hub_names",
     "event_hub_control_url",
     "event_grid_topic_endpoint",
     "event_grid_topic_key",
