@@ -112,7 +112,7 @@ export function nextOf({ state, kind, resume_at: at, degraded, problem }) {
   const own = kind === "pipeline";
   if (state === "half_open") return "Probe events decide";
   if (state === "closed") return "Lets events through";
-  const holds = own ? "Holds, the app keeps running" : "Holds, and the app is stopped";
+  const holds = own ? "Holds, the app keeps running" : "Holds, and asks to stop the app";
   if (at) return `${holds}; ends at ${clock(at * 1000)}`;
   if (state === "open") return `${holds}; waits for an approval`;
   return `${holds}; isolated until an operator closes it`;

@@ -69,7 +69,7 @@ async def test_page_acts_on_its_own_pipeline_and_shows_the_others() -> None:
         await found.visit("?circuit=c-audit&generation=1")
         await expect(page.locator("#circuit-name")).to_have_text("c-audit")
         await expect(page.locator("#link-text")).to_contain_text("waits for an approval")
-        await expect(found.row("orders")).to_contain_text("Holds, and the app is stopped")
+        await expect(found.row("orders")).to_contain_text("Holds, and asks to stop the app")
         await expect(found.row("audit")).to_contain_text("Holds, the app keeps running")
         await expect(page.locator("#pipelines a[aria-current=page]")).to_have_text("audit")
 
