@@ -209,9 +209,9 @@ class ChaosPlan:
 
         A host that is killed or terminated while it runs the event alone may hide a death. A
         process that stands still loses its partitions before the watchdog ends it, so that the
-        next owner may run the event at the same time.
+        next owner may run the event at the same time: once before careful mode, and once in it.
         """
-        overlap = self.deadly == "seize"
+        overlap = 2 if self.deadly == "seize" else 0
         return MOST_DEATHS + len(self.faults) + overlap if self.deadly else None
 
 

@@ -18,7 +18,8 @@ def test_log_names_the_events_that_block_their_process(
     """The judge reads the hosts' logs: handler and event, and no word about a silent Redis.
 
     The event that holds the interpreter ends its process by the watchdog, and is poisoned after
-    five deaths, or six if two owners of its partition ran it at the same time.
+    five deaths. Two owners of its partition may run it at the same time, once before careful mode
+    and once in it: then there are up to seven.
     """
     line = f"--scenario blocked-loop --seed {seed} --no-console"
     finished = run(tmp_path, line, patience_seconds=200)
