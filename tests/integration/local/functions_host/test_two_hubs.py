@@ -116,7 +116,6 @@ def test_two_hosts_share_the_partitions_of_each_function(two_hubs: TwoHubs) -> N
         lambda: two_hubs.seen("second") == {(*place, hosts[1].pid) for place in EVERYTHING},
         lambda: f"all calls on the other host: {two_hubs.seen('second')}",
     )
-    assert len(two_hubs.records.starts()) == 2 * len(EVERYTHING)
 
 
 def _hold_one_function(two_hubs: TwoHubs) -> None:
