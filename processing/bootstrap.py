@@ -205,4 +205,4 @@ async def _health(pipeline: RunningPipeline) -> HealthReport | str:
         return asked.result()
     except Exception as error:
         logger.exception("The health of pipeline %s cannot be read", pipeline.name)
-        return f"pipeline {pipeline.name} cannot be built: {type(error).__name__}: {error}"
+        return f"pipeline {pipeline.name} gives no report: {type(error).__name__}: {error}"

@@ -107,7 +107,7 @@ async def test_failed_build_of_one_pipeline_holds_no_other(two: Two) -> None:
     assert report["healthy"] is False
     assert report["pipelines"]["audit"]["circuit"]["state"] == "closed"
     (problem,) = report["pipelines"]["orders"]["problems"]
-    assert "pipeline orders cannot be built: HandlerLoadError: EVENT_HANDLER" in problem
+    assert "pipeline orders gives no report: HandlerLoadError: EVENT_HANDLER" in problem
 
     vars(two.module)["orders"] = handler
     await two.application.process(two.batch("orders", 0))
