@@ -95,11 +95,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def _logger_levels() -> Iterator[None]:
-    """Restore the levels of all loggers; command lines that run in this process change them."""
+    """Restore the levels of all loggers; command lines that run in this process change them.
+
+    Only those that differ: to set one level empties the caches of all loggers, some hundreds.
+    """
     levels = {name: logging.getLogger(name).level for name in [None, *_our_loggers()]}
     yield
     for name in [None, *_our_loggers()]:
-        logging.getLogger(name).setLevel(levels.get(name, logging.NOTSET))
+        logger = logging.getLogger(name)
+        if logger.level != (before := levels.get(name, logging.NOTSET)):
+            logger.setLevel(before)
 
 
 def _our_loggers() -> list[str]:
