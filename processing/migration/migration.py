@@ -10,7 +10,6 @@ finds keys that it wrote afterwards.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -22,7 +21,7 @@ from typing import Any
 from redis.asyncio import Redis
 from redis.asyncio.cluster import RedisCluster
 
-from breaker.stores.redis import FAILURES, explained
+from breaker.stores.redis import FAILURES, PatientTimeout, explained
 from processing.errors import StorageUnavailableError
 from processing.formats.keys import parked_partitions_key, partition_prefix
 from processing.identity import Identity, Source
@@ -96,7 +95,7 @@ class Migration:
             StorageUnavailableError: Redis did not answer; nothing is lost, and a repeat continues.
         """
         try:
-            async with asyncio.timeout(timeout_seconds):
+            async with PatientTimeout(timeout_seconds):
                 done = await self._client.exists(self._marker)
             if not done:
                 await self._run()

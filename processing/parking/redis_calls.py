@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Awaitable, Sequence
 from typing import Any
@@ -15,7 +14,7 @@ from redis.exceptions import (
     ResponseError,
 )
 
-from breaker.stores.redis import FAILURES, explained, refusal_in
+from breaker.stores.redis import FAILURES, PatientTimeout, explained, refusal_in
 from processing.errors import StorageUnavailableError
 from processing.identity import Source
 from processing.parking.lua import source as source_of
@@ -169,7 +168,7 @@ async def reply_of(command: Awaitable[Any], seconds: float | None = None) -> Any
         StorageUnavailableError: Redis did not answer.
     """
     try:
-        async with asyncio.timeout(seconds):
+        async with PatientTimeout(seconds):
             return await command
     except FAILURES as error:
         raise unavailable(error) from error

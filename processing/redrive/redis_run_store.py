@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -12,7 +11,7 @@ from typing import Any
 from redis.asyncio import Redis
 from redis.asyncio.cluster import RedisCluster
 
-from breaker.stores.redis import FAILURES, explained
+from breaker.stores.redis import FAILURES, PatientTimeout, explained
 from processing.errors import StorageUnavailableError
 from processing.formats.keys import redrives_key
 from processing.identity import Identity
@@ -74,7 +73,7 @@ class RedisRunStore:
 
     async def _reply(self, command: Awaitable[Any]) -> Any:
         try:
-            async with asyncio.timeout(self._timeout):
+            async with PatientTimeout(self._timeout):
                 return await command
         except FAILURES as error:
             raise StorageUnavailableError(f"running redrives: {explained(error)}") from error

@@ -16,6 +16,7 @@ from typing import Any
 from redis.asyncio import RedisCluster
 from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import BusyLoadingError, ResponseError
+from redis.exceptions import ConnectionError as BrokenConnectionError
 from redis.exceptions import TimeoutError as NoAnswerError
 
 from breaker.stores.redis.links import Link, Links, Use
@@ -38,13 +39,13 @@ class PatientTimeout:
     not longer than the timeout. So a busy machine does not hide a silent Redis for many timeouts.
 
     Args:
-        seconds: the timeout.
+        seconds: the timeout; None or infinite: no timeout.
     """
 
     __slots__ = ("_handle", "_loop", "_scope", "_seconds", "_starts", "_until")
 
-    def __init__(self, seconds: float) -> None:
-        self._seconds = seconds
+    def __init__(self, seconds: float | None) -> None:
+        self._seconds = math.inf if seconds is None else seconds
         self._loop = asyncio.get_running_loop()
         self._scope = asyncio.timeout(None)
         self._handle: asyncio.TimerHandle | None = None
@@ -54,7 +55,8 @@ class PatientTimeout:
     async def __aenter__(self) -> None:
         """Start the time."""
         await self._scope.__aenter__()
-        self._start(self._seconds)
+        if self._seconds < math.inf:
+            self._start(self._seconds)
 
     async def __aexit__(
         self,
@@ -93,27 +95,59 @@ class _Patience(Link):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
+        # The timeouts of redis-py are off, because a late loop shortens them.
+        self._reply_seconds, self.socket_timeout = self.socket_timeout, None
+        self._connect_seconds, self.socket_connect_timeout = self.socket_connect_timeout, None
         self.links.add(self)
 
     async def _connect(self) -> None:
         self.loop = asyncio.get_running_loop()
-        seconds, self.socket_connect_timeout = self.socket_connect_timeout, None
-        try:
-            if seconds is None:
-                await super()._connect()  # type: ignore[safe-super, no-untyped-call]
-                return
-            async with PatientTimeout(seconds):
-                await super()._connect()  # type: ignore[safe-super, no-untyped-call]
-        finally:
-            self.socket_connect_timeout = seconds
+        async with PatientTimeout(self._connect_seconds):
+            await super()._connect()  # type: ignore[safe-super, no-untyped-call]
 
-    async def _send_packed_command(self, command: Iterable[bytes]) -> None:
+    async def disconnect(
+        self,
+        nowait: bool = False,
+        error: Exception | None = None,
+        failure_count: int | None = None,
+        health_check_failed: bool = False,
+    ) -> None:
+        """Close the connection.
+
+        It is aborted if closing takes longer than the timeout: that is no error, because the
+        connection is of no more use.
+        """
+        writer = self._writer
+        await super().disconnect(True, error, failure_count, health_check_failed)
+        if nowait or writer is None or asyncio.current_task() is None:
+            return
+        try:
+            async with PatientTimeout(self._connect_seconds):
+                await writer.wait_closed()
+        except OSError:  # such as TimeoutError
+            writer.transport.abort()
+
+    async def send_packed_command(
+        self, command: bytes | str | Iterable[bytes], check_health: bool = True
+    ) -> None:
+        """Send a command; connect first if the connection is closed.
+
+        Raises:
+            ConnectionError: the connection broke.
+            TimeoutError: the server did not take the command in time. These are redis-py's errors.
+        """
+        if not self.is_connected:
+            await self.connect_check_health(check_health=False)
         # CPython before 3.13.1 raises an AttributeError when a reset transport writes parts.
         writer = self._writer
         if writer is None or writer.is_closing():
-            raise ConnectionResetError("the connection was closed")
-        writer.writelines(command)
-        await writer.drain()
+            await self.disconnect(nowait=True)
+            raise BrokenConnectionError("the connection was closed")
+        try:
+            async with PatientTimeout(self._reply_seconds):
+                await super().send_packed_command(command, check_health)
+        except TimeoutError:
+            raise NoAnswerError(f"Timeout writing to {self._host_error()}") from None
 
     async def read_response(
         self,
@@ -123,7 +157,7 @@ class _Patience(Link):
         disconnect_on_error: bool = True,
         push_request: bool | None = False,
     ) -> Any:
-        seconds = self.socket_timeout if timeout is None else timeout
+        seconds = self._reply_seconds if timeout is None else timeout
         read, push = super().read_response, push_request
         self.use = Use.PUSHES if push else Use.REPLY
         limit = None

@@ -13,7 +13,6 @@ The keys have the prefix `breakwater:{<identity>}:poison-index:`.
 
 from __future__ import annotations
 
-import asyncio
 import json
 import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
@@ -25,7 +24,7 @@ from typing import Any
 from redis.asyncio import Redis
 from redis.asyncio.cluster import RedisCluster
 
-from breaker.stores.redis import FAILURES, explained
+from breaker.stores.redis import FAILURES, PatientTimeout, explained
 from processing.errors import StorageUnavailableError
 from processing.formats.keys import poison_index_keys
 from processing.identity import Identity
@@ -236,7 +235,7 @@ class RedisPoisonIndex:
 
     async def _reply(self, command: Awaitable[Any]) -> Any:
         try:
-            async with asyncio.timeout(self._timeout):
+            async with PatientTimeout(self._timeout):
                 return await command
         except FAILURES as error:
             raise StorageUnavailableError(

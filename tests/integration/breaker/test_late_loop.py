@@ -8,7 +8,7 @@ import time
 from dataclasses import replace
 
 import pytest
-from redis.asyncio import RedisCluster
+from redis.asyncio import Redis, RedisCluster
 
 from breaker import BreakerSettings, CircuitBreaker, RedisCircuitStore, StoreUnavailableError
 from breaker.stores.redis import Client, connect, patience
@@ -18,6 +18,8 @@ from tests.support.jumping_loop import JumpingLoop, run_simulated
 from tests.support.silent_server import SilentServer
 
 TIMEOUT = 0.1
+LONG = 20_000_000
+"""Bytes of a command; the buffers of two sockets hold fewer."""
 SETTINGS = BreakerSettings(name="c", store_timeout_seconds=TIMEOUT)
 
 
@@ -79,6 +81,67 @@ async def test_new_connection_waits_over_a_blocked_loop(redis_url: str) -> None:
     finally:
         await client.aclose()
         await other.aclose()
+
+
+async def test_long_command_is_sent_over_a_blocked_loop(redis_url: str) -> None:
+    """Sending waits while the socket's buffer is full."""
+    client = connect(redis_url, SETTINGS)
+    assert isinstance(client, Redis)
+    try:
+        connection = await client.connection_pool.get_connection()  # type: ignore[no-untyped-call]
+        # CPython before 3.13.1 does not pause itself when it writes parts.
+        protocol = connection._writer.transport.get_protocol()
+        protocol.pause_writing()
+        sending = asyncio.ensure_future(connection.send_command("PING"))
+        await asyncio.sleep(0)
+        await block()
+        await asyncio.sleep(0)
+        protocol.resume_writing()
+        await sending
+        assert await connection.read_response() == b"PONG"
+        await client.connection_pool.release(connection)
+    finally:
+        await client.aclose()
+
+
+async def test_connection_that_closes_over_a_blocked_loop_is_no_outage(redis_url: str) -> None:
+    """A connection is closed when it comes back to the pool, if the others were dropped before."""
+    client = connect(redis_url, SETTINGS)
+    assert isinstance(client, Redis)
+    try:
+        connection = await client.connection_pool.get_connection()  # type: ignore[no-untyped-call]
+        connection.mark_for_reconnect()
+        await asyncio.gather(client.connection_pool.release(connection), block())
+        assert not connection.is_connected
+    finally:
+        await client.aclose()
+
+
+async def test_connection_that_does_not_close_is_aborted() -> None:
+    """The server reads nothing, so the rest of a command could wait for years."""
+    closed = asyncio.Event()
+    received: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+
+    async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await closed.wait()
+        count = len(await reader.read())
+        writer.close()
+        received.set_result(count)
+
+    server = await asyncio.start_server(accept, "127.0.0.1", 0)
+    try:
+        port = server.sockets[0].getsockname()[1]
+        client = connect(f"redis://127.0.0.1:{port}/0", SETTINGS)
+        assert isinstance(client, Redis)
+        connection = client.connection_pool.make_connection()  # type: ignore[no-untyped-call]
+        await connection._connect()
+        connection._writer.write(b"x" * LONG)
+        await connection.disconnect()
+        closed.set()
+        assert await received < LONG
+        await client.aclose()
+    finally:
+        server.close()  # does not wait for a connection that stays open
 
 
 async def test_command_of_a_cluster_waits_for_its_answer(redis_cluster: str) -> None:
