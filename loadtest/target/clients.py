@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable
 from contextlib import AsyncExitStack
 from typing import Any
@@ -72,7 +73,22 @@ def redis_options(endpoints: Endpoints) -> dict[str, Any]:
 def async_redis(endpoints: Endpoints, **options: Any) -> redis.asyncio.Redis:
     """Return an asynchronous Redis client."""
     options = redis_options(endpoints) | {"connection_class": _Connection} | options
-    return redis.asyncio.Redis.from_url(endpoints.redis_url, **options)
+    return _Client.from_url(endpoints.redis_url, **options)
+
+
+class _Client(redis.asyncio.Redis):
+    """A client that closes its connections also if its task is cancelled then.
+
+    redis-py 8.1 counts the users of a client before it closes the client. A cancellation that
+    arrives during the count leaves all connections open, and one that arrives later some of them.
+    """
+
+    async def __aexit__(self, *_: object) -> None:
+        try:
+            await self.aclose()
+        except asyncio.CancelledError:
+            await self.aclose()
+            raise
 
 
 class _Connection(redis.asyncio.Connection):

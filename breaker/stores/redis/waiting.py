@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import partial
 from typing import Any
 
 from redis.asyncio import ConnectionPool, Redis, RedisCluster
@@ -172,11 +173,11 @@ class WaitingPool(ConnectionPool):
                 self._places.give_back(answered=answered)
 
     async def disconnect(self, inuse_connections: bool = True) -> None:
-        """Close the connections; see `ConnectionPool`."""
+        """Close the connections, also if the task is cancelled; see `ConnectionPool`."""
         try:
-            await super().disconnect(inuse_connections)
+            await _certainly(partial(super().disconnect, inuse_connections))
         finally:
-            await self.subscriptions.disconnect(inuse_connections)
+            await _certainly(partial(self.subscriptions.disconnect, inuse_connections))
 
 
 class WaitingCluster(RedisCluster):
@@ -198,6 +199,16 @@ class WaitingCluster(RedisCluster):
         super().__init__(max_connections=most, **options)
         self._places = Places(max_connections, wait_seconds)
         self._pipeline_places = Places(_PIPELINES, wait_seconds)
+
+    async def aclose(self) -> None:
+        """Close the connections, also if the task is cancelled; see `RedisCluster`."""
+        try:
+            await super().aclose()
+        except asyncio.CancelledError:
+            # The client counts as closed, and would close nothing.
+            for nodes in ("nodes_cache", "startup_nodes"):
+                await self.nodes_manager.aclose(nodes)
+            raise
 
     async def _execute_command(self, target_node: ClusterNode, *args: Any, **kwargs: Any) -> Any:
         async with _Place(self._places):
@@ -240,6 +251,18 @@ class _Place:
     async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
         answered = kind is None or issubclass(kind, ResponseError)
         self._places.give_back(answered=answered)
+
+
+async def _certainly(close: Callable[[], Awaitable[None]]) -> None:
+    """Let redis-py close connections, and once more if the task is cancelled then.
+
+    redis-py closes them in other tasks. A cancellation ends those that have not begun.
+    """
+    try:
+        await close()
+    except asyncio.CancelledError:
+        await close()
+        raise
 
 
 def subscription_of(client: Redis | RedisCluster) -> PubSub:

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import suppress
+from dataclasses import replace
 
 import pytest
 import redis
@@ -107,6 +108,29 @@ async def test_closed_client_has_closed_its_subscriptions(redis_url: str) -> Non
             while any(each["name"] == "gone" for each in other.client_list()):
                 await asyncio.sleep(0.01)
     await subscription.aclose()  # type: ignore[no-untyped-call]
+
+
+@pytest.mark.parametrize("server", ["redis_url", "redis_cluster"])
+async def test_cancelled_task_closes_its_client(
+    server: str, request: pytest.FixtureRequest
+) -> None:
+    """The cancellation may arrive at any step of the close."""
+    url = request.getfixturevalue(server)
+    settings = replace(SETTINGS, redis_cluster=server == "redis_cluster")
+    clients = []  # the garbage collector would close them
+    for steps in range(1, 6):
+        client = connect(f"{url}?client_name=cancelled", settings)
+        clients.append(client)
+        await client.get("n")
+        closing = asyncio.create_task(client.aclose())
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        closing.cancel()
+        await asyncio.wait({closing})
+    with redis.Redis.from_url(url) as other:
+        async with asyncio.timeout(HANG_SECONDS):
+            while any(each["name"] == "cancelled" for each in other.client_list()):
+                await asyncio.sleep(0.01)
 
 
 async def test_waiting_ends_if_redis_answers_nothing(redis_url: str) -> None:
