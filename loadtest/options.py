@@ -22,7 +22,7 @@ _RUN = (
         metavar="N",
         help="Events to send (100000; chaos: 20000; trickle-outage: 400; dead-key: 1200; "
         "partial-outage: 4000; two-dependencies: 3600; "
-        "two-pipelines: 3000 each; crash-loop, blocked-loop: 1500; "
+        "two-pipelines: 3000 each; lists: 6000; crash-loop, blocked-loop: 1500; "
         "recreated-hub, expired, clock-back, readonly-failover, no-replicas, muted: 3000).",
     ),
     click.option(
@@ -137,7 +137,7 @@ _RUN = (
         metavar="N",
         help="Events sent per second (0: as fast as possible; chaos: 1000; trickle-outage: 10; "
         "dead-key: 40; partial-outage, two-dependencies: 80; "
-        "two-pipelines: 120 each; crash-loop, blocked-loop: 60; "
+        "two-pipelines: 120 each; lists: 400; crash-loop, blocked-loop: 60; "
         "recreated-hub, expired, clock-back: 300; readonly-failover, no-replicas, muted: 150).",
     ),
     click.option(

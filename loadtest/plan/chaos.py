@@ -147,6 +147,7 @@ class ChaosPlan:
         hit: the pipeline whose downstream is away, and which an operator acts on; "" without one.
         isolates: whether an operator isolates that pipeline before the outage.
         other_parks: whether a poison event parks its key in the other pipeline.
+        list_events: the most events of a list, for a handler of lists; 0 for one of events.
     """
 
     seed: int
@@ -173,6 +174,7 @@ class ChaosPlan:
     hit: str = ""
     isolates: bool = False
     other_parks: bool = False
+    list_events: int = 0
 
     @property
     def kinds(self) -> frozenset[FaultKind]:
@@ -189,15 +191,22 @@ class ChaosPlan:
         """The number of hosts killed with SIGKILL."""
         return sum(fault.kind in KILLS for fault in self.faults)
 
-    def most_repeats(self, max_lanes: int) -> int:
+    def most_repeats(self, max_lanes: int, list_events: int = 0) -> int:
         """Return the most events that may reach the handler again after they were handled.
 
         At each interruption every running lane may have a handled event without recorded progress.
         There is at most one lane per key, and `max_lanes` per partition. At a start of several
         hosts the last host takes partitions from the first. A deadly event kills a host as often
         as the app runs the event.
+
+        With a handler of lists each partition may also have a list that runs, and one whose
+        progress is being recorded.
+
+        Args:
+            max_lanes: the most lanes of a partition.
+            list_events: the most events of a list; 0 for a handler of events.
         """
-        lanes = min(self.keys, max_lanes * self.partitions)
+        lanes = min(self.keys, max_lanes * self.partitions) + 2 * list_events * self.partitions
         shares = self.starts if self.instances > 1 else 0
         kills = _REPEATS[FaultKind.HOST_KILLED]
         shares += (self.most_deaths or 0) * kills

@@ -11,6 +11,7 @@ from loadtest.plan.chaos import ChaosPlan, draw
 from loadtest.plan.crashes import draw_blocked_loop, draw_crash_loop, handler_of
 from loadtest.plan.few_keys import draw_dead_key, draw_trickle
 from loadtest.plan.hub_ends import draw_clock_back, draw_expired, draw_recreated_hub
+from loadtest.plan.lists import draw_lists, list_settings
 from loadtest.plan.partial_outage import draw_partial
 from loadtest.plan.redis_failover import (
     draw_muted,
@@ -116,6 +117,7 @@ _SLOW_STREAMS: dict[Scenario, dict[str, Any]] = {
         # The operator waits until the other pipeline has shown that it runs.
         **{"stall_seconds": 120.0, "timeout_seconds": 360.0},
     },
+    Scenario.LISTS: {"events": 6_000, "rate_per_second": 400.0, "events_per_batch": 5},
     Scenario.CRASH_LOOP: {"events": 1_500, "rate_per_second": 60.0, "events_per_batch": 1},
     Scenario.BLOCKED_LOOP: {"events": 1_500, "rate_per_second": 60.0, "events_per_batch": 1},
     Scenario.RECREATED_HUB: _HUB_ENDS_FIGURES,
@@ -142,6 +144,7 @@ _DRAWS = {
     Scenario.NO_REPLICAS: draw_no_replicas,
     Scenario.MUTED: draw_muted,
     Scenario.TWO_PIPELINES: draw_two_pipelines,
+    Scenario.LISTS: draw_lists,
 }
 
 _SEED_APP_SETTINGS = {"BREAKER_FAILURE_THRESHOLD": "12", "BREAKER_WINDOW_SECONDS": "30"}
@@ -211,6 +214,8 @@ def default_app_settings(scenario: Scenario, plan: ChaosPlan) -> dict[str, str]:
             }
         case Scenario.TWO_PIPELINES:
             return _TWO_PIPELINES_APP_SETTINGS | pipeline_settings(plan)
+        case Scenario.LISTS:
+            return _APP_SETTINGS | list_settings(plan) | _ordering(plan)
         case Scenario.CRASH_LOOP | Scenario.BLOCKED_LOOP:
             return _CRASHES_APP_SETTINGS | {"EVENT_HANDLER": handler_of(plan)}
         case Scenario.RECREATED_HUB | Scenario.CLOCK_BACK:

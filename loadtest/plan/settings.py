@@ -37,6 +37,7 @@ class Scenario(StrEnum):
     NO_REPLICAS = "no-replicas"
     MUTED = "muted"
     TWO_PIPELINES = "two-pipelines"
+    LISTS = "lists"
 
 
 WITH_OUTAGE = frozenset(
@@ -236,6 +237,7 @@ class AppLimits:
     max_attempts: int
     max_lanes: int
     defer_after_seconds: float = 10.0
+    list_events: int = 1_000
 
     @classmethod
     def from_values(cls, values: Mapping[str, str]) -> AppLimits:
@@ -264,4 +266,5 @@ class AppLimits:
             max_attempts=int(number("PROCESSING_MAX_ATTEMPTS", 4)),
             max_lanes=int(number("PROCESSING_MAX_LANES", 128)),
             defer_after_seconds=number("PROCESSING_DEFER_AFTER_SECONDS", 10.0),
+            list_events=int(number("PROCESSING_BATCH_HANDLER_EVENTS", 1_000)),
         )

@@ -19,7 +19,10 @@ SEED_FAULT_EVERY = 100
 """In the `seed` scenario every 100th event of each key fails permanently, as in the original."""
 
 PARTIAL_POISON_EVERY = 10
-"""In `partial-outage` and `two-pipelines` about every 10th key has one poison event."""
+"""In `partial-outage` and `two-pipelines` about every 10th key has one poison event.
+
+So it is in `lists` if a poison event parks its key, so that few events are parked.
+"""
 PARTIAL_POISON_PERCENT = (35, 70)
 """The place of that event among the events of its key: most of these arrive in the outage."""
 
@@ -30,6 +33,7 @@ _WITH_PLANNED_EVENTS = WITH_REPLICA | {
     Scenario.CHAOS,
     Scenario.CRASH_LOOP,
     Scenario.BLOCKED_LOOP,
+    Scenario.LISTS,
 }
 """The scenarios whose plan also has slow, hanging and poison events."""
 
@@ -159,7 +163,7 @@ class Workload:
         if self.scenario is Scenario.OUTAGE:
             ordinal = (counter - 1) * self.keys + key_index
             return Fault.POISON if ordinal in self._poison_ordinals else None
-        if self.scenario in _WITH_ONE_POISON_EVENT:
+        if self._has_one_poison_event:
             return Fault.POISON if counter == self._poisoned_at(key_index) else None
         if self.scenario in _WITH_PLANNED_EVENTS:
             place = f"{key_index}/{counter}"
@@ -178,6 +182,12 @@ class Workload:
             return None
         least, most = (self.count(key_index) * share // 100 for share in PARTIAL_POISON_PERCENT)
         return 1 + least + self._drawn(f"poisoned at/{key_index}") % max(1, most - least)
+
+    @property
+    def _has_one_poison_event(self) -> bool:
+        """Return whether some keys have one poison event each, and no others."""
+        parks_lists = self.scenario is Scenario.LISTS and self.parks
+        return parks_lists or self.scenario in _WITH_ONE_POISON_EVENT
 
     @cached_property
     def _deadly_place(self) -> tuple[int, int] | None:

@@ -52,6 +52,9 @@ def rows(report: Report) -> list[tuple[str, str, bool | None]]:
     table += _dependencies(report)
     if verdict.deaths:
         table.append(("processes ended by one event", f"{verdict.deaths:,}", None))
+    if verdict.lists:
+        most = f"{verdict.lists:,}, at most {verdict.longest_list:,} events each"
+        table.append(("lists", most, None))
     if report.kills:
         table.append(("hosts killed (SIGKILL)", str(report.kills), None))
     if report.faults:

@@ -14,7 +14,13 @@ from loadtest.target.clients import redis_options
 from loadtest.target.endpoints import Endpoints
 from loadtest.target.keys import Keys
 from loadtest.verify.circuit_check import OPENED_ALERT
-from loadtest.verify.evidence import Alert, LedgerEntry, RefusedCall, Transition
+from loadtest.verify.evidence import (
+    Alert,
+    LedgerEntry,
+    ListEvidence,
+    RefusedCall,
+    Transition,
+)
 
 
 def connect(endpoints: Endpoints) -> AbstractContextManager[redis.Redis]:
@@ -53,6 +59,13 @@ def read_deaths(client: redis.Redis, keys: Keys) -> int:
     """Return the number of calls with an event that ends its process."""
     count: Any = client.get(keys.ledger("deaths"))
     return int(count or 0)
+
+
+def read_lists(client: redis.Redis, keys: Keys) -> ListEvidence:
+    """Return what a handler of lists has noted about its calls."""
+    sizes: Any = client.zrange(keys.ledger("lists"), 0, -1, withscores=True)
+    wrong: Any = client.lrange(keys.ledger("wrong"), 0, -1)
+    return ListEvidence({int(size): int(count) for size, count in sizes}, wrong)
 
 
 def read_history(

@@ -117,6 +117,19 @@ class HubEvidence:
 
 
 @dataclass(frozen=True, slots=True)
+class ListEvidence:
+    """The evidence about the calls of a handler of lists.
+
+    Attributes:
+        sizes: number of events of a list → the number of such calls.
+        wrong: a text for each list that was not in order, or shared a key with a running call.
+    """
+
+    sizes: Mapping[int, int] = field(default_factory=dict)
+    wrong: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Evidence:
     """The evidence for the verdict.
 
@@ -146,6 +159,7 @@ class Evidence:
         hub: what became of the hub's ends.
         redis_absences: the faults of a Redis with a replica.
         instances: the number of host instances.
+        lists: the calls of a handler of lists.
     """
 
     workload: Workload
@@ -172,3 +186,4 @@ class Evidence:
     hub: HubEvidence = field(default_factory=HubEvidence)
     redis_absences: Sequence[RedisAbsence] = ()
     instances: int = 1
+    lists: ListEvidence = field(default_factory=ListEvidence)

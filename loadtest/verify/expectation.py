@@ -42,6 +42,7 @@ class Expectation:
         most_late_seconds: the longest time until an event is handled that does not need the
             dependency that is away; None for no limit.
         most_deaths: the most calls with the deadly event; None without one.
+        most_listed: the most events of a list; None for a handler of events.
         names_blocks: whether the hosts' log must name the events that blocked their process.
     """
 
@@ -55,6 +56,7 @@ class Expectation:
     most_late_seconds: float | None = None
     most_deaths: int | None = None
     names_blocks: bool = False
+    most_listed: int | None = None
 
     @classmethod
     def of(cls, workload: Workload, failure_threshold: int) -> Expectation:
@@ -86,12 +88,14 @@ def expected(settings: Settings, workload: Workload, limits: AppLimits) -> Expec
     own = Expectation.of(workload, limits.failure_threshold)
     if plan is None:
         return own
-    most_repeats = plan.most_repeats(limits.max_lanes)
+    has_lists = settings.scenario is Scenario.LISTS
+    most_repeats = plan.most_repeats(limits.max_lanes, limits.list_events if has_lists else 0)
     faulty = Expectation(
         least_openings=max(own.least_openings, int(FaultKind.OUTAGE in plan.kinds)),
         most_openings=None,
         most_suppressed=most_repeats,
         poison_repeats=most_repeats > 0,
+        most_listed=limits.list_events if has_lists else None,
     )
     scenario = settings.scenario
     if scenario is Scenario.TRICKLE_OUTAGE:

@@ -22,6 +22,7 @@ from loadtest.verify.collector import (
     read_deaths,
     read_history,
     read_ledgers,
+    read_lists,
     read_refused,
 )
 from loadtest.verify.evidence import CircuitEvidence, Evidence, HubEvidence
@@ -103,6 +104,7 @@ class Judge:
                             for name in workload.dependencies
                         },
                         deaths=read_deaths(client, self._keys),
+                        lists=read_lists(client, self._keys),
                         log=read_lines(self._logs()),
                         hub=hub,
                         redis_absences=injection.redis_absences,

@@ -82,7 +82,9 @@ class Verdict:
     has one line for each broken promise or expectation. `diff` names the affected events.
     `dependencies` has the figures of the circuit of each dependency. `others` is None unless a
     dependency was away. `deaths` counts the processes that the deadly event ended. `expired` counts
-    the events that the hub has lost before the app could receive them.
+    the events that the hub has lost before the app could receive them. `lists` counts the calls
+    with more than one event, and `longest_list` the events of the longest. `most_suppressed` is the
+    most handled events that might reach the ledger again; None for no limit.
     """
 
     sent: int
@@ -105,6 +107,9 @@ class Verdict:
     others: OthersVerdict | None = None
     deaths: int = 0
     expired: int = 0
+    lists: int = 0
+    longest_list: int = 0
+    most_suppressed: int | None = None
     broken: tuple[str, ...] = ()
     diff: tuple[str, ...] = field(default=(), repr=False)
 

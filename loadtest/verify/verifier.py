@@ -20,6 +20,7 @@ from collections.abc import Sequence
 from loadtest.verify.circuits import Circuits
 from loadtest.verify.evidence import Evidence, LedgerEntry
 from loadtest.verify.hub_check import HubCheck
+from loadtest.verify.list_check import ListCheck
 from loadtest.verify.log_check import LogCheck
 from loadtest.verify.others import Others
 from loadtest.verify.poison_check import identify, problems
@@ -36,6 +37,7 @@ class _Verification:
         self.log = LogCheck(evidence, self.diff)
         self.hub = HubCheck(evidence.hub, self.diff)
         self.redis = RedisCheck(evidence)
+        self.lists = ListCheck(evidence)
         self.faults = evidence.workload.faults
         self.refused_first: dict[tuple[str, int], tuple[int, str, int]] = {}
         for call in evidence.refused:
@@ -174,6 +176,9 @@ class _Verification:
             others=others,
             deaths=self.evidence.deaths,
             expired=self.hub.expired,
+            lists=self.lists.calls,
+            longest_list=self.lists.longest,
+            most_suppressed=self.evidence.expectation.most_suppressed,
             broken=(
                 *self._broken(),
                 *self.circuits.broken(circuit, dependencies, self.evidence.expectation),
@@ -181,6 +186,7 @@ class _Verification:
                 *self.log.broken(),
                 *self.hub.broken(),
                 *self.redis.broken(),
+                *self.lists.broken(),
             ),
             diff=self.diff.lines(),
         )

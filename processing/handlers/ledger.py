@@ -28,11 +28,12 @@ TTL_SECONDS = 7 * 24 * 3600
 MAX_REFUSED = 1_000_000
 MOST_MILLISECONDS = 20_000
 REFUSED = -1
+OUTAGE = "the ledger refuses all appends (simulated outage)"
 _APPEND = (Path(__file__).parent / "scripts" / "append.lua").read_text()
 
 
-class LedgerHandler:
-    """A handler that appends events to `ledger:{<run>}:key:<key>`.
+class Ledger:
+    """The ledger: a list of the appended events for each key, `ledger:{<run>}:key:<key>`.
 
     `<run>` is the event's application property `run`.
 
@@ -47,7 +48,6 @@ class LedgerHandler:
         self._failures = FAILURES
         self._client = client
         self._append = client.register_script(_APPEND)
-        self._events = GroupedCalls[Event, int](self._append_all)
 
     @classmethod
     def from_settings(cls, settings: Mapping[str, str]) -> Self:
@@ -55,35 +55,6 @@ class LedgerHandler:
         from breaker.stores.redis import connect  # noqa: PLC0415 - see `__init__`
 
         return cls(connect(settings["REDIS_URL"], BreakerSettings.from_mapping(settings)))
-
-    async def __call__(self, event: Event) -> None:
-        """Append one event.
-
-        Raises:
-            PoisonEventError: the event has `simulate=poison`.
-            RuntimeError: the event has `simulate=error`.
-            DependencyUnavailableError: the downstream refuses, or Redis cannot be reached.
-            DependencyRefusedError: the circuit of the dependency that the event needs is open.
-        """
-        simulate = event.properties.get("simulate")
-        if simulate == "poison":
-            raise PoisonEventError("the event asked to be poison")
-        if simulate == "error":
-            raise RuntimeError("the event asked to fail")
-        try:
-            if simulate in {"slow", "hang"}:
-                await self._take_long(event, only_once=simulate == "hang")
-            if needs := _needs(event):
-                async with dependency(needs):
-                    await self._append_event(event)
-            else:
-                await self._append_event(event)
-        except self._failures as error:
-            raise DependencyUnavailableError(f"the ledger's Redis: {error}") from error
-
-    async def _append_event(self, event: Event) -> None:
-        if await self._events.submit(event) == REFUSED:
-            raise DependencyUnavailableError("the ledger refuses all appends (simulated outage)")
 
     async def _take_long(self, event: Event, *, only_once: bool) -> None:
         """Sleep for the event's property `milliseconds`, or only at its first delivery.
@@ -105,8 +76,12 @@ class LedgerHandler:
         """Close the connection."""
         await self._client.aclose()
 
-    async def _append_all(self, events: Sequence[Event]) -> list[int | Exception]:
-        """Call the script once for each run among the events; usually there is one run."""
+    async def append(self, events: Sequence[Event]) -> list[int | Exception]:
+        """Append events with one call of the script for each run; usually there is one run.
+
+        Returns:
+            For each event 1: appended, 0: it was in the ledger already, or `REFUSED`.
+        """
         replies: list[int | Exception] = [REFUSED] * len(events)
         runs: dict[str, list[int]] = defaultdict(list)
         for index, event in enumerate(events):
@@ -130,6 +105,54 @@ class LedgerHandler:
             args.append(f"{text}\t{needs}" if (needs := _needs(event)) else text)
         replies: Sequence[int] = await self._append(keys, args)
         return replies
+
+
+class LedgerHandler(Ledger):
+    """A handler that appends each event to the ledger."""
+
+    def __init__(self, client: Client) -> None:
+        super().__init__(client)
+        self._events = GroupedCalls[Event, int](self.append)
+
+    async def __call__(self, event: Event) -> None:
+        """Append one event.
+
+        Raises:
+            PoisonEventError: the event has `simulate=poison`.
+            RuntimeError: the event has `simulate=error`.
+            DependencyUnavailableError: the downstream refuses, or Redis cannot be reached.
+            DependencyRefusedError: the circuit of the dependency that the event needs is open.
+        """
+        raise_simulated(event)
+        simulate = event.properties.get("simulate")
+        try:
+            if simulate in {"slow", "hang"}:
+                await self._take_long(event, only_once=simulate == "hang")
+            if needs := _needs(event):
+                async with dependency(needs):
+                    await self._append_event(event)
+            else:
+                await self._append_event(event)
+        except self._failures as error:
+            raise DependencyUnavailableError(f"the ledger's Redis: {error}") from error
+
+    async def _append_event(self, event: Event) -> None:
+        if await self._events.submit(event) == REFUSED:
+            raise DependencyUnavailableError(OUTAGE)
+
+
+def raise_simulated(event: Event) -> None:
+    """Raise the error that the event asks for, if any.
+
+    Raises:
+        PoisonEventError: the event has `simulate=poison`.
+        RuntimeError: the event has `simulate=error`.
+    """
+    simulate = event.properties.get("simulate")
+    if simulate == "poison":
+        raise PoisonEventError("the event asked to be poison")
+    if simulate == "error":
+        raise RuntimeError("the event asked to fail")
 
 
 def _run(event: Event) -> str:

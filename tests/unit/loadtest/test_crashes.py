@@ -99,7 +99,7 @@ async def test_app_loads_the_harmful_handlers(name: str) -> None:
 
 
 def test_other_scenarios_run_the_deployed_handler() -> None:
-    for scenario in set(Scenario) - set(DRAWS) - {Scenario.TWO_PIPELINES}:
+    for scenario in set(Scenario) - set(DRAWS) - {Scenario.TWO_PIPELINES, Scenario.LISTS}:
         assert "EVENT_HANDLER" not in settings_of(1, scenario).app_settings
 
 

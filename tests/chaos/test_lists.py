@@ -1,0 +1,29 @@
+"""A handler of lists under kills, a restart of Redis and an outage, with real hosts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from loadtest.plan.lists import draw_lists
+from tests.support.loadtest.runs import run
+
+EVENTS = 6_000
+
+
+@pytest.mark.long
+@pytest.mark.timeout(400)
+@pytest.mark.parametrize("seed", [1, 3])
+def test_lists_survive_kills_a_restart_and_an_outage(tmp_path: Path, seed: int) -> None:
+    """Nothing is lost, each key stays in order, and a kill doubles running lists at most."""
+    finished = run(tmp_path, f"--scenario lists --seed {seed}", patience_seconds=350)
+    report, plan = finished.report, draw_lists(seed, EVENTS)
+    assert report["broken"] == [], finished.output
+    assert finished.code == 0
+    assert (report["kills"], report["lost"], report["order_violations"]) == (2, 0, 0)
+    assert report["circuit"]["opened"] >= 1
+    assert report["poisoned"] > 0
+    assert (report["parked"] > 0) == plan.parks
+    assert 1 < report["longest_list"] <= plan.list_events
+    assert 0 < report["suppressed"] <= report["most_suppressed"], "a kill hit a list"
