@@ -31,6 +31,7 @@ from local.services.event_hubs import Hub, event_hub_connection, event_hubs_serv
 from local.services.redis import redis_service
 from local.services.redis import redis_url as url_of_port
 from tests.support.console.skipped import pytest_terminal_summary  # noqa: F401 - a hook
+from tests.support.importing import import_own_part
 from tests.support.processes import running_service, running_stack
 from tests.support.scheduling import pytest_xdist_make_scheduler, sort  # noqa: F401 - a hook
 from tests.support.sides import mark_sides
@@ -69,13 +70,14 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_collection() -> Iterator[None]:
+def pytest_collection(session: pytest.Session) -> Iterator[None]:
     """Keep the garbage collector away from what the collection builds, which lives until the end.
 
     The collector looked at these objects again and again, for several seconds in each process.
     """
     gc.disable()
     try:
+        import_own_part(session.config)
         return (yield)
     finally:
         gc.freeze()
