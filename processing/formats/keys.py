@@ -58,6 +58,11 @@ def pipeline_names_key(identity: Identity) -> str:
     return f"breakwater:{{{where}}}:pipelines"
 
 
+def pipeline_reader_key(identity: Identity) -> str:
+    """Return the key of the name of the pipeline that reads the hub with the group now."""
+    return f"{pipeline_names_key(identity)}:reader"
+
+
 def poison_index_keys(identity: Identity) -> list[str]:
     """Return the keys of the index of the poison queue, as its scripts take them."""
     prefix = f"breakwater:{{{identity}}}:poison-index:"

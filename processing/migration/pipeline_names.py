@@ -3,12 +3,15 @@
 The data of a pipeline carry its name. A hub whose pipeline gets another name, as when an app with
 one pipeline declares several, would be read by a pipeline that knows neither the parked events nor
 the progress. Such a pipeline therefore starts no batch until nothing waits under the other name.
+From then on the progress of the former name is out of date: after a rewind, or with a new hub, the
+checkpoint is rightly below it.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -18,7 +21,11 @@ from redis.asyncio.cluster import RedisCluster
 from breaker.configuration.pipelines import DEFAULT
 from breaker.stores.redis import FAILURES, explained
 from processing.errors import PipelineRenamedError, StorageUnavailableError
-from processing.formats.keys import parked_partitions_key, pipeline_names_key
+from processing.formats.keys import (
+    parked_partitions_key,
+    pipeline_names_key,
+    pipeline_reader_key,
+)
 from processing.identity import Identity, Source
 from processing.parking.redis_names import parking_keys
 from processing.partitions.lag import ReadCheckpoint
@@ -66,8 +73,9 @@ class PipelineNames:
             StorageUnavailableError: Redis, the hub or the storage account did not answer.
         """
         self.problem = ""
-        for name in await self._others():
-            if waiting := await self._waiting(name):
+        others, reads_already = await self._others()
+        for name in others:
+            if waiting := await self._waiting(name, parked_only=reads_already):
                 shown = ", ".join(waiting[:MOST_NAMED]) + ("..." if waiting[MOST_NAMED:] else "")
                 own = self._identity
                 self.problem = (
@@ -80,6 +88,9 @@ class PipelineNames:
                     "without a crash"
                 )
                 raise PipelineRenamedError(self.problem)
+        if not reads_already:
+            with suppress(*FAILURES):  # such as a full Redis; the next start checks again
+                await self._client.set(pipeline_reader_key(self._identity), self._identity.pipeline)
 
     @staticmethod
     def _remedy(name: str) -> str:
@@ -87,19 +98,22 @@ class PipelineNames:
             return f"remove PIPELINES, or declare {name} in it for this hub"
         return f"declare {name} in PIPELINES for this hub"
 
-    async def _others(self) -> list[str]:
+    async def _others(self) -> tuple[list[str], bool]:
+        """Return the other names, and whether the last pipeline that was allowed is this one."""
         own = self._identity
         key = pipeline_names_key(own)
         try:
             known = set(map(_text, await self._client.smembers(key)))
             if own.pipeline not in known:  # a full Redis takes no write
                 await self._client.sadd(key, own.pipeline)
+            reader = await self._client.get(pipeline_reader_key(own))
         except FAILURES as error:
             raise _unavailable(error) from error
         # Earlier versions noted no name; their only one was the default.
-        return sorted({DEFAULT, *known} - {own.pipeline})
+        others = sorted({DEFAULT, *known} - {own.pipeline})
+        return others, reader is not None and _text(reader) == own.pipeline
 
-    async def _waiting(self, name: str) -> list[str]:
+    async def _waiting(self, name: str, *, parked_only: bool) -> list[str]:
         """Return the partitions in which data of another name wait."""
         identity = replace(self._identity, pipeline=name)
         try:
@@ -107,7 +121,7 @@ class PipelineNames:
             found = [each for each in listed if await self._has_parked(Source(identity, each))]
         except FAILURES as error:
             raise _unavailable(error) from error
-        if found:
+        if found or parked_only:
             return sorted(found)
         partitions = await self._partitions()
         waits = await asyncio.gather(

@@ -7,7 +7,7 @@ import re
 import secrets
 import signal
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AsyncExitStack
 from types import ModuleType
 
@@ -149,6 +149,24 @@ async def finish(settings: dict[str, str], *numbers: int, key: str = "k") -> Non
         await two.application.aclose()
 
 
+async def check(settings: Mapping[str, str], checkpoint: int | None) -> None:
+    """Check the names as a pipeline that starts while the host's checkpoint is this one."""
+
+    async def read(_partition: str) -> Checkpoint | None:
+        return None if checkpoint is None else Checkpoint(checkpoint, "")
+
+    async with AsyncExitStack() as opened:
+        wiring = Wiring(pipeline_of(settings).settings, opened)
+        positions = HubPositions(await wiring.hub())
+        await PipelineNames(
+            wiring.redis,
+            wiring.connections.identity,
+            progress=wiring.progress(),
+            partitions=positions.partitions,
+            checkpoint=read,
+        ).check()
+
+
 @pytest.mark.parametrize(
     ("before", "after", "remedy"),
     [
@@ -188,26 +206,27 @@ async def test_pipeline_may_be_renamed_when_nothing_waits(settings: dict[str, st
     new = {name.replace("ORDERS", "BILLS"): value for name, value in old.items()}
     new["PIPELINES"] = "bills"
 
-    async def check(checkpoint: int) -> None:
-        async def read(_partition: str) -> Checkpoint:
-            return Checkpoint(checkpoint, "")
-
-        async with AsyncExitStack() as opened:
-            wiring = Wiring(pipeline_of(new).settings, opened)
-            positions = HubPositions(await wiring.hub())
-            await PipelineNames(
-                wiring.redis,
-                wiring.connections.identity,
-                progress=wiring.progress(),
-                partitions=positions.partitions,
-                checkpoint=read,
-            ).check()
-
-    await check(-1)
+    await check(new, -1)
     await finish(old, 0, 1)
     with pytest.raises(PipelineRenamedError, match="wait in partition 0;"):
-        await check(0)
-    await check(1)
+        await check(new, 0)
+    await check(new, 1)
     await finish(old, 2, 3, key="bad")
     with pytest.raises(PipelineRenamedError, match="declare orders in PIPELINES"):
-        await check(3)
+        await check(new, 3)
+
+
+@pytest.mark.parametrize("checkpoint", [0, None])
+async def test_renamed_pipeline_starts_after_a_rewind(
+    settings: dict[str, str], checkpoint: int | None
+) -> None:
+    """A rewind puts the checkpoint before what the former pipeline has finished; a new hub, too."""
+    old = settings | {"PIPELINES": "orders"}
+    new = {name.replace("ORDERS", "BILLS"): value for name, value in old.items()}
+    new["PIPELINES"] = "bills"
+    await finish(old, 0, 1)
+    await check(new, 1)
+    await check(new, checkpoint)
+    await finish(old, 2)  # the former name reads again
+    with pytest.raises(PipelineRenamedError, match="declare orders in PIPELINES"):
+        await check(new, 1)
