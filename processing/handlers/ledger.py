@@ -35,7 +35,7 @@ _APPEND = (Path(__file__).parent / "scripts" / "append.lua").read_text()
 class Ledger:
     """The ledger: a list of the appended events for each key, `ledger:{<run>}:key:<key>`.
 
-    `<run>` is the event's application property `run`.
+    `<run>` is the event's application property `run`, else the name of its pipeline.
 
     Args:
         client: a redis.asyncio client; the handler closes it.
@@ -157,7 +157,7 @@ def raise_simulated(event: Event) -> None:
 
 def _run(event: Event) -> str:
     # Never empty: an empty name is not a hash tag, and a cluster refuses keys in several slots.
-    return str(event.properties.get("run") or "default")
+    return str(event.properties.get("run") or event.source.identity.pipeline)
 
 
 def _needs(event: Event) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from local.services.ports import free_port
 from processing.errors import DependencyUnavailableError, PoisonEventError
 from processing.handlers.ledger import LedgerHandler
 from tests.support.patience import HANG_SECONDS
-from tests.support.processing.events import event
+from tests.support.processing.events import SOURCE, event
 
 
 @pytest.fixture
@@ -55,11 +56,22 @@ async def test_repeated_event_is_appended_once(ledger: LedgerHandler, redis: Any
     assert await redis.get("ledger:{r}:suppressed") == "2"
 
 
-async def test_event_without_a_run_has_the_default_run(ledger: LedgerHandler, redis: Any) -> None:
+async def test_event_without_a_run_has_the_run_of_its_pipeline(ledger: LedgerHandler, redis: Any) -> None:
     """An empty run counts as no run. The run's name keeps the ledger's keys in one slot."""
     await ledger(event(1, "k", properties={"counter": 1}))
     await ledger(event(2, "k", properties={"counter": 2, "run": ""}))
     assert await redis.llen("ledger:{default}:key:k") == 2
+
+
+async def test_two_pipelines_of_one_hub_have_a_ledger_each(
+    ledger: LedgerHandler, redis: Any
+) -> None:
+    """Otherwise the second pipeline's events would look like the first one's, delivered again."""
+    audit = replace(SOURCE, identity=replace(SOURCE.identity, pipeline="audit"))
+    await ledger(event(1, "k"))
+    await ledger(event(1, "k", source=audit))
+    assert await redis.llen("ledger:{default}:key:k") == 1
+    assert await redis.llen("ledger:{audit}:key:k") == 1
 
 
 async def test_slow_event_is_appended_after_its_delay(ledger: LedgerHandler, redis: Any) -> None:
