@@ -147,17 +147,22 @@ async def test_careful_mode_that_begins_during_a_list_ends_its_search() -> None:
         assert calls.sizes == [20] + [1] * 20
 
 
-async def test_lost_partition_ends_the_lists() -> None:
-    """The new owner calls the events that were not finished."""
+@pytest.mark.parametrize(("keys", "sizes"), [(2, [10]), (400, [10, 10])])
+async def test_lost_partition_ends_the_lists(keys: int, sizes: list[int]) -> None:
+    """The new owner calls the events that were not finished.
+
+    While the first list's progress is written, the lanes that wait may have one further list.
+    """
     async with opened(batch_handler_events=10) as (rig, calls):
 
         async def lose(events: list[Event]) -> None:
-            await rig.store.claim(SOURCE)
+            if len(calls) == 1:
+                await rig.store.claim(SOURCE)
 
         calls.before = lose
         with pytest.raises(OwnershipLostError):
-            await rig.processor.process(batch(many(40, 2)))
-        assert calls.sizes == [10]
+            await rig.processor.process(batch(many(400, keys)))
+        assert calls.sizes == sizes
 
 
 @simulated
