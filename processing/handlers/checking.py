@@ -10,7 +10,7 @@ from typing import Any
 from processing.errors import HandlerLoadError, HandlerStartError
 from processing.handlers.bodies import body_parser
 from processing.handlers.parameters import parameters_of
-from processing.handlers.shape import ACCEPTED, ALONE, LIFETIME, fault_of
+from processing.handlers.shape import LIFETIME, fault_of
 from processing.handlers.start_text import start_text
 
 
@@ -28,14 +28,11 @@ def check_handler(found: Any, named: str, *, lists: bool = True) -> None:
     Raises:
         HandlerLoadError: the text begins with `named`, and says what is accepted.
     """
-    if fault := fault_of(found):
-        raise HandlerLoadError(f"{named} {fault}; it takes {ACCEPTED}")
+    if fault := fault_of(found, lists=lists):
+        raise HandlerLoadError(f"{named} {fault}")
     is_class = inspect.isclass(found)
     call = inspect.getattr_static(found, "__call__", None) if is_class else found
-    parameters = parameters_of(call, receiver=is_class)
-    if parameters.many and not lists:
-        raise HandlerLoadError(f"{named} takes a list of events; a route takes {ALONE}")
-    body = parameters.body
+    body = parameters_of(call, receiver=is_class).body
     if body is not None and "pydantic" in sys.modules:
         body_parser(body)
 

@@ -12,6 +12,7 @@ from processing.handlers.bodies import with_parsed_body
 from processing.handlers.checking import check_handler, has_state, instance_of
 from processing.handlers.lifetime import START_SECONDS, Lifetime
 from processing.handlers.loaded import Handler, LoadedHandler
+from processing.handlers.missing import missing_text
 from processing.handlers.own_frames import note_handler
 from processing.handlers.raised import describe, type_name
 from processing.handlers.route_table import RouteTable, check_routes, routes_have_state
@@ -122,10 +123,7 @@ def find_handler(spec: str) -> Any:
     for part in attribute.split("."):
         found = getattr(found, part, None)
         if found is None:
-            offered = ", ".join(name for name in vars(module) if not name.startswith("_"))
-            raise HandlerLoadError(
-                f"EVENT_HANDLER {spec!r}: {module_name} has no {attribute} (it has: {offered})"
-            )
+            raise HandlerLoadError(f"EVENT_HANDLER {spec!r}: {missing_text(module, attribute)}")
     _check(found, f"EVENT_HANDLER {spec!r}")
     note_handler(module_name)
     return found

@@ -32,12 +32,14 @@ class Parameters:
         with_event: whether the event is a second argument.
         many: whether the argument is a list of events.
         fault: why the handler cannot be called, as the end of "the handler …"; "" if it can.
+        remedied: whether the fault says what to do, so that no list of accepted arguments follows.
     """
 
     body: Any = None
     with_event: bool = False
     many: bool = False
     fault: str = ""
+    remedied: bool = False
 
     @property
     def count(self) -> int:
@@ -97,7 +99,8 @@ def _of(positional: list[inspect.Parameter], function: FunctionType | None) -> P
     if variable is not None:
         return Parameters(
             fault=f"takes a first parameter {first.name} of type {_shown(annotation)}, which "
-            f"depends on the type variable {variable}; name the event or the type of its body"
+            f"depends on the type variable {variable}; name the event or the type of its body",
+            remedied=True,
         )
     if is_list:
         return _EVENTS
@@ -109,7 +112,7 @@ def _of(positional: list[inspect.Parameter], function: FunctionType | None) -> P
             "neither the event nor a type for its body"
         )
     if fault := _missing(annotation):
-        return Parameters(fault=fault)
+        return Parameters(fault=fault, remedied=True)
     if len(positional) == 1:
         return Parameters(annotation)
     second = positional[1]
@@ -124,8 +127,9 @@ def _of(positional: list[inspect.Parameter], function: FunctionType | None) -> P
         return Parameters(annotation)
     if annotated is not _EMPTY and not named:
         return Parameters(
-            fault=f"takes a second parameter {second.name} of type {_shown(annotated)}; beside "
-            f"{_shown(annotation)} it takes the event (breakwater.Event)"
+            fault=f"takes a second parameter {second.name} of type {_shown(annotated)}; the "
+            f"only one after {_shown(annotation)} is the event (breakwater.Event)",
+            remedied=True,
         )
     return Parameters(annotation, with_event=True)
 
@@ -134,7 +138,8 @@ def _unresolved(parameter: inspect.Parameter, error: Exception) -> Parameters:
     return Parameters(
         fault=f"has a parameter {parameter.name} whose type {parameter.annotation!r:.100} cannot "
         f"be found ({type(error).__name__}: {error}); import or define the type at the top level "
-        "of the module, and not under TYPE_CHECKING"
+        "of the module, and not under TYPE_CHECKING",
+        remedied=True,
     )
 
 
@@ -292,7 +297,10 @@ def _missing(annotation: Any) -> str:
 
 
 def _shown(annotation: Any) -> str:
-    return annotation.__qualname__ if isinstance(annotation, type) else f"{annotation}"[:200]
+    """Return the name of a type as the app writes it; the event's module is no part of its name."""
+    if isinstance(annotation, type) and get_origin(annotation) is None:
+        return annotation.__qualname__
+    return f"{annotation}".replace(f"{Event.__module__}.", "")[:200]
 
 
 def _is_static(found: Any) -> bool:

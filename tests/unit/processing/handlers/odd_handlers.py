@@ -209,3 +209,6 @@ class WithDefaults:
 
 class Inherited(WithDefaults):
     pass
+
+
+number = 3

@@ -295,7 +295,7 @@ class Point2(BaseModel):
     [
         ("number", "takes a first parameter amount of type int, which is neither"),
         ("events", r"takes a first parameter events of type set\["),
-        ("two_bodies", "takes a second parameter refund of type Point; beside Order it takes the"),
+        ("two_bodies", "takes a second parameter refund of type Point; the only one after Order"),
         ("wrong_order", r"takes \(event, order\), and is called with one event"),
         ("three", r"takes \(order, event, context\), and is called with the parsed body and the"),
         ("unseen", r"parameter amount whose type 'Unseen' cannot be found \(NameError.*TYPE_CHECK"),

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 import pytest
@@ -20,6 +21,11 @@ if TYPE_CHECKING:
 
 type Events = list[Event]
 seen: list[list[int]] = []
+FORMS = r"\(events: list\[Event\]\), also as Sequence\[Event\]"
+ROUTE = (
+    r"a handler of a route takes \(event: Event\), \(order: Order\) or \(order: Order, event: "
+    r"Event\), and no list of events"
+)
 
 
 def note(events: Sequence[Event]) -> None:
@@ -58,6 +64,13 @@ def maybe(events: list[Event] | None) -> None:
     note(events or [])
 
 
+@dataclass
+class Order:
+    """A body."""
+
+    amount: int
+
+
 class Class:
     """A handler with a start."""
 
@@ -82,6 +95,9 @@ class Made:
 def two(events: list[Event], other: Event) -> None: ...
 def bare(events: list) -> None: ...  # type: ignore[type-arg]
 def anything(events: list[Any]) -> None: ...
+def endless(events: Iterable[Event]) -> None: ...
+def fixed(events: tuple[Event, ...]) -> None: ...
+def behind_a_model(order: list[Order], events: list[Event]) -> None: ...
 
 
 @pytest.fixture(autouse=True)
@@ -120,6 +136,9 @@ async def test_closed_handler_of_lists_starts_no_call() -> None:
         ("two", r"takes \(events, other\), and is called with one list of events"),
         ("bare", r"of type list, which is neither the event"),
         ("anything", r"of type list\[typing.Any\], which is neither the event"),
+        ("endless", rf"of type .*Iterable\[Event\], which is neither the event.*{FORMS}"),
+        ("fixed", rf"of type tuple\[Event, ...\], which is neither the event.*{FORMS}"),
+        ("behind_a_model", r"events of type list\[Event\]; the only one after list.* is the event"),
     ],
 )
 def test_wrong_list_is_refused_at_load(name: str, says: str) -> None:
@@ -173,8 +192,18 @@ def test_route_takes_no_list() -> None:
     """The events of a list may have different types."""
     routes = Routes(by="type")
     routes.on("a")(plain)
-    with pytest.raises(HandlerLoadError, match="route 'a' takes a list of events; a route takes a"):
+    with pytest.raises(HandlerLoadError, match=f"route 'a' takes a list of events; {ROUTE}"):
         load_handler(routes, {})
+
+
+@pytest.mark.parametrize("handler", [two, bare, fixed])
+def test_refusal_in_a_route_offers_no_list(handler: Any) -> None:
+    """A list handler would be refused next."""
+    routes = Routes(by="type")
+    routes.on("a")(handler)
+    with pytest.raises(HandlerLoadError, match=ROUTE) as caught:
+        load_handler(routes, {})
+    assert "(events: list[Event])" not in str(caught.value)
 
 
 async def test_class_of_a_route_builds_no_handler_of_lists() -> None:
@@ -182,5 +211,5 @@ async def test_class_of_a_route_builds_no_handler_of_lists() -> None:
     routes = Routes(by="type")
     routes.on("a")(Made)
     loaded = load_handler(routes, {})
-    with pytest.raises(HandlerLoadError, match="takes a list of events; a route takes"):
+    with pytest.raises(HandlerLoadError, match=f"takes a list of events; {ROUTE}"):
         await loaded.start()

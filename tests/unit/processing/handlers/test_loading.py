@@ -81,8 +81,8 @@ async def test_class_is_built_from_settings_and_closed() -> None:
     [
         ("nothing", "module:attribute"),
         ("no.such.module:x", "no.such.module"),
-        (f"{__name__}:missing", "has no missing .*plain_handler"),
-        (f"{__name__}:NOT_CALLABLE", "is a int"),
+        (f"{__name__}:missing", "has no 'missing' .*plain_handler"),
+        (f"{__name__}:NOT_CALLABLE", "is an object of the type int"),
     ],
 )
 def test_load_error_names_the_handler_and_what_was_found(spec: str, says: str) -> None:

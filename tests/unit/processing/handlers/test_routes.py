@@ -268,8 +268,8 @@ def two_needed(each: Event, more: int) -> None:
     [
         (yields, "route 'b' is a generator function"),
         (two_needed, r"route 'b' takes \(each, more\), and is called with one event"),
-        (Routes("a"), "route 'b' is a Routes, which cannot be called"),
-        (3, "route 'b' is a int, which cannot be called"),
+        (Routes("a"), "route 'b' is an object of the type Routes, which cannot be called"),
+        (3, "route 'b' is an object of the type int, which cannot"),
     ],
 )
 def test_each_routed_handler_is_checked_at_load(handler: Any, text: str) -> None:

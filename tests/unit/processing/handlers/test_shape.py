@@ -16,43 +16,51 @@ from tests.unit.processing.handlers import odd_handlers
 
 MODULE = odd_handlers.__name__
 
+ARGUMENTS = (
+    r"; a handler takes \(event: Event\), \(order: Order\), \(order: Order, event: Event\) or "
+    r"\(events: list\[Event\]\), also as Sequence\[Event\]; Order is a pydantic model"
+)
+YIELD = "; a handler does its work when it is called, without `yield`"
+FACTORY = r"; write @classmethod def from_settings\(cls, settings\)"
+
 SEEN_BEFORE_THE_START = {
-    "generator": "is a generator function",
-    "async_generator": "is an async generator function",
-    "manager": "is a context manager",
-    "async_manager": "is a context manager",
+    "generator": f"is a generator function.*{YIELD}",
+    "async_generator": f"is an async generator function.*{YIELD}",
+    "manager": f"is a context manager.*{YIELD}",
+    "async_manager": f"is a context manager.*{YIELD}",
     "wrapped_generator": "is a generator function.*; make its wrapper async, or remove functools",
-    "wrapped_manager": "is a context manager",
+    "wrapped_manager": f"is a context manager.*{YIELD}",
     "twice_wrapped": "is an async generator function.*; make its wrapper async",
-    "partial_generator": "is a generator function",
-    "partial_partial": "is an async generator function",
-    "partial_done": r"takes \(\), and is called with one event",
-    "Generator": "is a class whose __call__ is a generator function",
-    "StaticGenerator": "is a class whose __call__ is a generator function",
-    "generator_instance": "is a generator function",
-    "bound_generator": "is a generator function",
-    "partial_of_instance": "is a generator function",
-    "nothing": r"takes \(\), and is called with one event",
-    "two": r"takes \(_event, _context\), and is called with one event",
-    "keyword_only": r"takes \(event, \*, context\), and is called",
-    "keyword": r"takes \(\*, event\), and is called",
-    "NoCall": r"is the class NoCall, whose instances cannot be called",
-    "NeedsArguments": "is the class NeedsArguments, whose constructor needs arguments",
-    "TwoArguments": r"is a class whose __call__ takes \(self, event, context\)",
-    "NoArguments": r"is a class whose __call__ takes \(self\)",
-    "two_arguments_instance": r"takes \(event, context\), and is called",
-    "Unbound.handle": r"takes \(self, event\), and is called",
-    "MODULE_TEXT": "has no MODULE_TEXT",
-    "ForgottenClassmethod": r"from_settings takes \(.*\), and is called with the app settings; it",
-    "AsyncSettings": "from_settings is async; it takes @classmethod def from_settings",
-    "YieldsSettings": "from_settings is a generator function",
-    "SettingsNoMethod": "from_settings is no method; it takes @classmethod",
+    "partial_generator": f"is a generator function.*{YIELD}",
+    "partial_partial": f"is an async generator function.*{YIELD}",
+    "partial_done": rf"takes \(\), and is called with one event{ARGUMENTS}",
+    "Generator": f"is a class whose __call__ is a generator function.*{YIELD}",
+    "StaticGenerator": f"is a class whose __call__ is a generator function.*{YIELD}",
+    "generator_instance": f"is a generator function.*{YIELD}",
+    "bound_generator": f"is a generator function.*{YIELD}",
+    "partial_of_instance": f"is a generator function.*{YIELD}",
+    "nothing": rf"takes \(\), and is called with one event{ARGUMENTS}",
+    "two": rf"takes \(_event, _context\), and is called with one event{ARGUMENTS}",
+    "keyword_only": rf"takes \(event, \*, context\), and is called with one event{ARGUMENTS}",
+    "keyword": rf"takes \(\*, event\), and is called with one event{ARGUMENTS}",
+    "NoCall": r"is the class NoCall, whose instances cannot be called; add async def __call__",
+    "NeedsArguments": f"is the class NeedsArguments, whose constructor needs arguments.*{FACTORY}",
+    "TwoArguments": rf"whose __call__ takes \(self, event, context\), and.*{ARGUMENTS}",
+    "NoArguments": rf"is a class whose __call__ takes \(self\), and.*{ARGUMENTS}",
+    "two_arguments_instance": rf"takes \(event, context\), and is called with one event{ARGUMENTS}",
+    "Unbound.handle": rf"takes \(self, event\), and is called with one event{ARGUMENTS}",
+    "MODULE_TEXT": "has no 'MODULE_TEXT'",
+    "number": "is an object of the type int, which cannot be called; a handler is a function",
+    "ForgottenClassmethod": rf"from_settings takes \(.*\), and is called with.*{FACTORY}",
+    "AsyncSettings": f"from_settings is async, which only start may be{FACTORY}",
+    "YieldsSettings": f"from_settings is a generator function.*{FACTORY}",
+    "SettingsNoMethod": f"from_settings is no method{FACTORY}",
 }
 SEEN_WITH_AN_INSTANCE = {
     "FailingSettings": r"FailingSettings\.from_settings\(settings\) raised KeyError: 'BANK_URL'",
     "FailingConstructor": "FailingConstructor raised OSError: no such file",
     "BuildsGenerator": r"from_settings\(settings\) returned is a generator function",
-    "BuildsNothing": r"from_settings\(settings\) returned is a NoneType, which cannot be called",
+    "BuildsNothing": r"from_settings\(settings\) returned is an object of the type NoneType, which",
 }
 RUNS = {
     "handle",
@@ -71,8 +79,7 @@ RUNS = {
 def test_handler_that_cannot_work_is_refused_before_the_start(name: str) -> None:
     """The check runs no code of the handler, and its message says what is accepted."""
     found = SEEN_BEFORE_THE_START[name]
-    accepted = "" if "has no" in found else "; it takes a function of one event"
-    expected = f"EVENT_HANDLER '{MODULE}:{name}'.*{found}.*{accepted}"
+    expected = f"EVENT_HANDLER '{MODULE}:{name}'.*{found}"
     with pytest.raises(HandlerLoadError, match=expected):
         Application(SETTINGS | {"EVENT_HANDLER": f"{MODULE}:{name}"}).check()
     with pytest.raises(HandlerLoadError, match=found):
@@ -106,3 +113,25 @@ def test_module_that_exits_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     (tmp_path / "exits.py").write_text("import sys\nsys.exit(3)\n")
     with pytest.raises(HandlerLoadError, match="importing exits failed: SystemExit: 3"):
         find_handler("exits:handle")
+
+
+@pytest.mark.parametrize(
+    ("attribute", "near"),
+    [
+        ("Unbuond", "'Unbound'"),
+        (" nothing", "'nothing'"),
+        ("Unbound.handel", "'Unbound'"),
+        ("xyz_xyz", None),
+    ],
+)
+def test_name_that_does_not_exist_gets_the_nearest_one(attribute: str, near: str | None) -> None:
+    """The text offers functions and classes of the module, and none of its imports."""
+    with pytest.raises(HandlerLoadError) as caught:
+        find_handler(f"{MODULE}:{attribute}")
+    text = str(caught.value)
+    offered = "handle, generator, async_generator, "
+    assert f"{MODULE} has no {attribute!r} (it has {offered}" in text
+    assert " more)" in text
+    assert "TYPE_CHECKING" not in text
+    assert "functools" not in text
+    assert text.endswith(f"; did you mean {near}?" if near else " more)")

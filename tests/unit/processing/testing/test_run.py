@@ -205,7 +205,9 @@ def test_handler_is_found_by_its_name() -> None:
 def test_unusable_handlers_and_settings_are_refused() -> None:
     with pytest.raises(HandlerLoadError, match="cannot be called"):
         run(7, [event()])
-    with pytest.raises(HandlerLoadError, match="is a generator, which cannot be called"):
+    with pytest.raises(
+        HandlerLoadError, match="is an object of the type generator, which cannot be called"
+    ):
         run((each for each in [1]), [event()])
     with pytest.raises(HandlerLoadError, match="takes \\(\\)"):
         run(lambda: None, [event()])
