@@ -56,7 +56,9 @@ async def test_repeated_event_is_appended_once(ledger: LedgerHandler, redis: Any
     assert await redis.get("ledger:{r}:suppressed") == "2"
 
 
-async def test_event_without_a_run_has_the_run_of_its_pipeline(ledger: LedgerHandler, redis: Any) -> None:
+async def test_event_without_a_run_has_the_run_of_its_pipeline(
+    ledger: LedgerHandler, redis: Any
+) -> None:
     """An empty run counts as no run. The run's name keeps the ledger's keys in one slot."""
     await ledger(event(1, "k", properties={"counter": 1}))
     await ledger(event(2, "k", properties={"counter": 2, "run": ""}))
