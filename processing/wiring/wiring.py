@@ -1,4 +1,4 @@
-"""The wiring: builds every client and every store from the app settings.
+"""Every store and every other part of the app, built from the app settings.
 
 The app, the operator's tools, the console and the benchmarks all use these parts, so that a setting
 has the same meaning in each of them.
@@ -6,26 +6,16 @@ has the same meaning in each of them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from contextlib import AsyncExitStack
-from functools import cached_property
-from typing import Any
+from collections.abc import Callable
 
-from azure.core.credentials_async import AsyncTokenCredential
-from azure.eventhub.aio import EventHubConsumerClient
-from azure.identity.aio import DefaultAzureCredential
-from azure.storage.blob.aio import ContainerClient
-from azure.storage.queue.aio import QueueClient
-
-from breaker import BreakerSettings, CircuitBreaker
+from breaker import CircuitBreaker
 from processing.batch.hub_ends import HubEnds
-from processing.circuit_wiring import CircuitWiring, instance_name
+from processing.circuit_wiring import instance_name
 from processing.crashes.careful import CarefulMode
 from processing.crashes.loops import CrashLoops
 from processing.crashes.redis import RedisCrashStore
 from processing.deferring.admission import MOST_REPLAYS
 from processing.deferring.heartbeat_redis import RedisHeartbeat
-from processing.handlers.debugging import processing_settings
 from processing.handlers.loading import LoadedHandler, load_handler
 from processing.handlers.retry import RetryPolicy
 from processing.identity import Source
@@ -62,75 +52,13 @@ from processing.poison.two_accounts import ClaimChecksOfTwo, PoisonReaderOfTwo
 from processing.progress.redis import RedisProgressStore
 from processing.redrive.redis_run_store import RedisRunStore
 from processing.redrive.runs import RedriveRuns
-from processing.settings import ConnectionSettings, ProcessingSettings
-from processing.storage.clients import StorageClients
+from processing.wiring.clients import ClientWiring
 
 
-class Wiring(CircuitWiring):
-    """A builder of the app's parts; `opened` closes the parts in reverse order.
+class Wiring(ClientWiring):
+    """A builder of the app's parts, from the clients that it builds; see `ClientWiring`."""
 
-    Settings are read when the first part needs them. Each read may raise `SettingsError` or
-    `breaker.SettingsError`: a setting is missing, unknown or out of bounds.
-
-    Args:
-        settings: the app settings.
-        opened: closes the parts; the caller closes the stack.
-        breaking, processing: settings of the circuit and of processing, instead of those in
-            `settings`.
-    """
-
-    def __init__(
-        self,
-        settings: Mapping[str, str],
-        opened: AsyncExitStack,
-        *,
-        breaking: BreakerSettings | None = None,
-        processing: ProcessingSettings | None = None,
-    ) -> None:
-        super().__init__(settings, opened, breaking=breaking)
-        self._processing = processing
-        self._identities: dict[str, AsyncTokenCredential] = {}
-        self._storage = StorageClients(opened, self._identity)
-        self._hub_created: HubCreated | None = None
-        self._hubs: dict[str, EventHubConsumerClient] = {}
-
-    @cached_property
-    def connections(self) -> ConnectionSettings:
-        """The addresses and credentials of all services."""
-        return ConnectionSettings.from_mapping(self._settings)
-
-    @cached_property
-    def processing(self) -> ProcessingSettings:
-        """The settings of processing."""
-        return self._processing or processing_settings(self._settings)
-
-    def read(self) -> tuple[ConnectionSettings, ProcessingSettings, BreakerSettings]:
-        """Read all settings, so that an error is raised before any connection is opened."""
-        return self.connections, self.processing, self.breaking
-
-    @property
-    def redis_url(self) -> str:
-        """The address of Redis."""
-        return self.connections.redis_url
-
-    @cached_property
-    def credential(self) -> AsyncTokenCredential | None:
-        """An identity for every connection without a key; it connects at its first use."""
-        connections = self.connections
-        topic_has_key = (
-            connections.event_grid_topic_key or not connections.event_grid_topic_endpoint
-        )
-        if connections.host_storage.connection and connections.event_hub and topic_has_key:
-            return None
-        return self._identity(connections.host_storage.client_id)
-
-    def _identity(self, client_id: str) -> AsyncTokenCredential:
-        if client_id not in self._identities:
-            options = {"managed_identity_client_id": client_id} if client_id else {}
-            credential = DefaultAzureCredential(**options)
-            self._opened.push_async_callback(credential.close)
-            self._identities[client_id] = credential
-        return self._identities[client_id]
+    _hub_created: HubCreated | None = None
 
     def handler(
         self,
@@ -358,45 +286,3 @@ class Wiring(CircuitWiring):
             own=self.connections.identity,
             lease_seconds=lease_seconds,
         )
-
-    async def queue(self) -> QueueClient:
-        """Open the poison queue's client in the app's account; the queue may not exist yet."""
-        return (await self._queues())[0]
-
-    async def container(self, name: str) -> ContainerClient:
-        """Open a container's client in the app's account; the container may not exist yet."""
-        return await self._storage.container(self.connections.app_storage, name)
-
-    async def _queues(self) -> list[QueueClient]:
-        """Open the poison queue in the app's account, and in the host's if that is another one."""
-        app, host = self.connections.app_storage, self.connections.host_storage
-        accounts = [app] if app.has_queues_of(host) else [app, host]
-        name = self.connections.poison_queue
-        return [await self._storage.queue(each, name) for each in accounts]
-
-    async def _containers(self) -> list[ContainerClient]:
-        """Open the container of claim checks and marks, in the same accounts as the queue."""
-        app, host = self.connections.app_storage, self.connections.host_storage
-        accounts = [app] if app.has_blobs_of(host) else [app, host]
-        name = self.connections.poison_queue
-        return [await self._storage.container(each, name) for each in accounts]
-
-    async def hub(self, *, group: str | None = None) -> EventHubConsumerClient:
-        """Open the event hub's client, for the app's consumer group or another one."""
-        connections = self.connections
-        group = group or connections.event_hub_consumer_group
-        if group not in self._hubs:
-            common: dict[str, Any] = {
-                "consumer_group": group,
-                "eventhub_name": connections.event_hub_name,
-            }
-            if text := connections.event_hub:
-                client = EventHubConsumerClient.from_connection_string(text, **common)
-            else:
-                client = EventHubConsumerClient(
-                    connections.namespace,
-                    credential=self._identity(connections.hub_client_id),
-                    **common,
-                )
-            self._hubs[group] = await self._opened.enter_async_context(client)
-        return self._hubs[group]
