@@ -78,7 +78,7 @@ async def test_deadline_ends_the_pause_of_a_list() -> None:
 
 @simulated
 async def test_lists_that_were_offered_before_an_opening_meet_the_ramp() -> None:
-    """The circuit opens and closes while the lanes wait: they are admitted anew."""
+    """The circuit opens and closes while the lanes wait, and they ask the gate again."""
     rules = {**FEW, "half_open_permits": 1, "ramp_seconds": 10}
     options = {"clock": LoopClock()}
     async with opened(rules=rules, options=options, hold_seconds=30.0, batch_handler_events=10) as (
