@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import functools
 import gc
 import logging
 import os
@@ -19,6 +20,7 @@ import certifi
 import hypothesis
 import pytest
 import redis
+import redis.utils
 
 from local.services import ports
 from local.services.azurite import (
@@ -54,6 +56,10 @@ hypothesis.settings.load_profile("short")
 # that: those that a test interrupts would never end.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+# redis-py reads its own version from disk for each connection, and tests open thousands of them.
+vars(redis.utils)["get_lib_version"] = functools.cache(redis.utils.get_lib_version)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -110,12 +116,8 @@ def _logger_levels() -> Iterator[None]:
 
 
 def _our_loggers() -> list[str]:
-    return [
-        name
-        for name in logging.root.manager.loggerDict
-        if name.partition(".")[0]
-        in {"breaker", "breakwater", "processing", "console", "local", "loadtest"}
-    ]
+    beginnings = ("breaker", "breakwater", "processing", "console", "local", "loadtest")
+    return [name for name in logging.root.manager.loggerDict if name.startswith(beginnings)]
 
 
 @pytest.fixture(scope="session")

@@ -100,6 +100,7 @@ async def test_long_queue_is_shown_page_by_page_and_searched_as_a_whole(site: Si
         await expect(rows).to_have_count(200)
 
 
+@pytest.mark.long
 async def test_parked_keys_are_shown_page_by_page(site: Site) -> None:
     """A click shows the keys that have waited for a shorter time."""
     run = f"many-{secrets.token_hex(3)}"

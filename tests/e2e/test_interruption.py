@@ -126,6 +126,7 @@ def test_kill_9_of_the_load_test_leaves_nothing(tmp_path: Path) -> None:
     wait_for(lambda: not processes_naming(tmp_path), "the end of everything")
 
 
+@pytest.mark.long
 def test_an_app_that_cannot_start_is_reported_and_the_stack_stopped(tmp_path: Path) -> None:
     app = tmp_path / "app"
     app.mkdir()

@@ -24,6 +24,10 @@ _TOGETHER = {
     "tests/integration/local/test_partitions.py": "stack",
     "tests/integration/local/test_up.py": "stack",
     "tests/integration/processing/redrive/test_cli.py": "stack",
+    "tests/integration/processing/redrive/test_full_redis.py": "stack",
+    "tests/integration/processing/redrive/test_windows.py": "stack",
+    "tests/integration/processing/test_formats.py": "stack",
+    "tests/integration/processing/test_odd_errors.py": "stack",
     "tests/integration/wheels/": "wheels",
 }
 """Tests that share a stack, or of which one follows up another, by the beginning of their names."""

@@ -13,6 +13,8 @@ import random
 import time
 from pathlib import Path
 
+import pytest
+
 from breaker.stores.redis import connect
 from console.backplane.redis_stream import RedisBackplane
 from tests.support.console.fleet import KIND, Fleet, fleet, pages
@@ -26,6 +28,7 @@ KILLS, LAST = 3, 100
 SEED = int(os.environ.get("SCALE_TEST_SEED", "1"))
 
 
+@pytest.mark.long
 async def test_every_page_has_every_message_once_and_in_order(
     redis_url: str, tmp_path: Path
 ) -> None:

@@ -51,6 +51,7 @@ WRONG_NAMES = {
 
 
 @needs_kusto
+@pytest.mark.long
 def test_only_the_queries_with_an_unknown_name_are_refused() -> None:
     """All are in one check, because the language service takes seconds to start."""
     wrong = {}

@@ -93,6 +93,7 @@ def test_adds(two):
 """
 
 
+@pytest.mark.long  # like the tests below it starts pytest
 @pytest.mark.parametrize(
     "breaks",
     [
@@ -114,6 +115,7 @@ def test_test_that_did_not_run_has_noticed_nothing(project: Path, breaks: str) -
     assert not finding.harmless
 
 
+@pytest.mark.long
 def test_file_that_cannot_be_imported_does_not_stop_the_others(project: Path) -> None:
     (project / "tests" / "test_other.py").write_text("import nothing\n\ndef test_more(): pass\n")
     with copied(project) as copy:
@@ -121,6 +123,7 @@ def test_file_that_cannot_be_imported_does_not_stop_the_others(project: Path) ->
     assert outcome == Outcome(not_run=frozenset({"tests/test_other.py::test_more"}))
 
 
+@pytest.mark.long
 def test_failure_after_the_test_is_a_failure(project: Path) -> None:
     """A fixture may check at its end what the test has left."""
     (project / "tests" / "test_sums.py").write_text(FIXTURE.format(sum=2, after=3))
@@ -129,6 +132,7 @@ def test_failure_after_the_test_is_a_failure(project: Path) -> None:
     assert outcome == Outcome(failed=frozenset({"tests/test_sums.py::test_adds"}))
 
 
+@pytest.mark.long
 def test_test_that_hangs_has_failed(project: Path) -> None:
     (project / "sums.py").write_text("def add(one, two):\n    while True: pass\n")
     with copied(project) as copy:
@@ -136,6 +140,7 @@ def test_test_that_hangs_has_failed(project: Path) -> None:
     assert outcome == Outcome(failed=frozenset({"tests/test_sums.py::test_adds"}))
 
 
+@pytest.mark.long
 def test_test_with_one_name_in_two_files_must_fail_in_both(project: Path) -> None:
     (project / "tests" / "test_other.py").write_text("def test_adds(): pass\n")
     with copied(project) as copy:
