@@ -8,7 +8,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import FrameType
 from typing import TYPE_CHECKING, NoReturn
 
@@ -86,11 +86,11 @@ def run_detached(
             start_new_session=True,
         )
     os.close(write_end)
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _raise_terminated)
+    _on_termination(_raise_terminated)
     try:
         with os.fdopen(read_end, "rb") as answers:
             answer = answers.readline()
+        _on_termination(signal.SIG_DFL)
     except (KeyboardInterrupt, _TerminatedError):
         _stop(supervisor)
         console.print("Interrupted. The stack was stopped.")
@@ -177,5 +177,12 @@ def _stop(supervisor: subprocess.Popen[bytes]) -> None:
         supervisor.wait()
 
 
+def _on_termination(handler: Callable[[int, FrameType | None], None] | signal.Handlers) -> None:
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, handler)
+
+
 def _raise_terminated(_number: int, _frame: FrameType | None) -> NoReturn:
+    # `timeout` sends two signals; the second one must not interrupt the stop of the supervisor.
+    _on_termination(lambda _number, _frame: None)
     raise _TerminatedError

@@ -77,15 +77,20 @@ def test_a_state_directory_that_cannot_be_created_is_named() -> None:
     assert "Traceback" not in result.stderr
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize(
+    "numbers", [[signal.SIGINT], [signal.SIGTERM], [signal.SIGHUP, signal.SIGTERM]]
+)
 def test_interrupted_up_leaves_no_process(
-    state_directory: Path, tmp_path: Path, number: signal.Signals
+    state_directory: Path, tmp_path: Path, numbers: list[signal.Signals]
 ) -> None:
+    """A second signal, as `timeout` sends it, does not interrupt the stop of the first one."""
     with starting(state_directory, "--no-console", redis=HeldRedis(tmp_path)) as process:
         processes = recorded(state_directory)
-        process.send_signal(number)
+        for number in numbers:
+            process.send_signal(number)
         output, _ = process.communicate(timeout=60)
         assert process.returncode == 130, output
+        assert "Traceback" not in output
         assert wait_until_gone(processes) == []
     assert not (state_directory / "endpoints.json").exists()
 
