@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 from breaker.chain import ChainStatus, Step, WaitsFor
 from breaker.clock import Clock
+from breaker.configuration.one_line import escaped
 from breaker.errors import CallbackRefusedError, StoreUnavailableError
 from breaker.state import Circuit, CircuitState, Rules, clip
 from breaker.stores.base import CALLBACK_LIMIT, Callback, CircuitStore, Registration
@@ -198,7 +199,7 @@ class Approvals:
         Raises:
             StoreUnavailableError: the store does not answer; report again.
         """
-        step = replace(step, detail=clip(step.detail), by=clip(step.by))
+        step = replace(step, detail=clip(escaped(step.detail)), by=clip(escaped(step.by)))
         if await self._store.note_step(self._rules, step):
             logger.info(
                 "%s of the app was %s (%s), by %s",

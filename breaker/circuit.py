@@ -16,6 +16,7 @@ from breaker.alerts.base import AlertPublisher
 from breaker.alerts.delivery import AlertDelivery
 from breaker.approvals import Approvals, Caller
 from breaker.clock import Clock, SystemClock
+from breaker.configuration.one_line import escaped
 from breaker.duration import LONGEST_SECONDS, format_duration
 from breaker.errors import (
     CircuitIsolatedError,
@@ -326,7 +327,7 @@ class CircuitBreaker(GuardedCalls, RegisteredCircuit, CircuitView):
             ValueError: `by` is empty.
         """
         name = _operator_name(by)
-        text = clip(reason or f"closed by {name}")
+        text = clip(escaped(reason) or f"closed by {name}")
         change = await self._store.close(self._rules, generation, name, text)
         return await self._finish_command(change, generation)
 
@@ -346,7 +347,7 @@ class CircuitBreaker(GuardedCalls, RegisteredCircuit, CircuitView):
             ValueError: `by` is empty, or `for_seconds` is out of bounds.
         """
         name = _operator_name(by)
-        text, length = reason or f"isolated by {name}", ""
+        text, length = escaped(reason) or f"isolated by {name}", ""
         if for_seconds is not None:
             if not 1 <= for_seconds <= LONGEST_SECONDS:
                 raise ValueError(
@@ -464,4 +465,4 @@ class CircuitBreaker(GuardedCalls, RegisteredCircuit, CircuitView):
 def _operator_name(by: str) -> str:
     if not by.strip():
         raise ValueError("by is empty: it takes the name of the operator")
-    return clip(by.strip())
+    return clip(escaped(by.strip()))

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 
+from breaker.configuration.one_line import escaped
 from breaker.state import Circuit, CircuitState
 
 logger = logging.getLogger("breaker.circuit")
@@ -67,7 +68,7 @@ class CircuitView:
                 circuit.state,
                 " (degraded)" if circuit.degraded else "",
                 circuit.generation,
-                circuit.reason or "-",
+                escaped(circuit.reason) or "-",
             )
             changed, self._changed = self._changed, asyncio.Event()
             changed.set()

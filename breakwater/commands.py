@@ -10,7 +10,8 @@ from importlib.metadata import EntryPoint, entry_points
 import click
 from click.shell_completion import CompletionItem
 
-from breaker.configuration.command_line import EXIT_CODES, CommandGroup, Refused, escaped
+from breaker.configuration.command_line import EXIT_CODES, CommandGroup, Refused
+from breaker.configuration.one_line import escaped
 
 GROUP = "breakwater.commands"
 """The group of entry points with further commands; the name is the command's."""

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from breaker.circuit import CircuitBreaker
+from breaker.configuration.one_line import escaped
 from breaker.duration import format_duration
 from breaker.kinds import CircuitKind, kind_of
 from breaker.names import split_name
@@ -89,7 +90,7 @@ def table(
         rows["probes"] = f"{circuit.probe_successes} succeeded, {failed}"
     if registration is not None:
         rows["instances"] = _instances(registration, are_noted=not circuit.problem)
-    lines = [f"{name:<10} {value}" for name, value in rows.items()]
+    lines = [f"{name:<10} {escaped(value)}" for name, value in rows.items()]
     if registration is not None:
         lines += _differences(registration)
     return "\n".join(lines)
@@ -130,7 +131,7 @@ def dependency_lines(dependencies: Mapping[str, CircuitBreaker], *, chosen: str 
         observed = ", mode observe" if breaker.settings.mode is Mode.OBSERVE else ""
         lines.append(
             f"  {name:<{width}} {circuit.state} (generation {circuit.generation}{observed})"
-            f" since {_when(circuit.changed_at)}: {circuit.reason or '-'}"
+            f" since {_when(circuit.changed_at)}: {escaped(circuit.reason) or '-'}"
         )
     return lines
 
@@ -164,7 +165,7 @@ def change_line(circuit: Circuit) -> str:
     return (
         f"{_when(circuit.as_of)}  {circuit.name}: {circuit.state}{degraded}, "
         f"generation {circuit.generation}, "
-        f"{circuit.failures}/{circuit.failure_threshold} failures: {circuit.reason or '-'}"
+        f"{circuit.failures}/{circuit.failure_threshold} failures: {escaped(circuit.reason) or '-'}"
     )
 
 
@@ -172,7 +173,7 @@ def history_line(entry: HistoryEntry) -> str:
     """Return an entry of the history as one line."""
     change = f"{entry.event} by {entry.by}" if entry.by else entry.event
     why = f": {entry.reason}" if entry.reason not in {"", change} else ""
-    return f"{_when(entry.at)}  {entry.generation:>4}  {change}{why}  [{entry.instance}]"
+    return escaped(f"{_when(entry.at)}  {entry.generation:>4}  {change}{why}  [{entry.instance}]")
 
 
 def _when(at: float | None) -> str:

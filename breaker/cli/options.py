@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from breaker.configuration.command_line import FilledText, WholeNumber
+from breaker.configuration.command_line import FilledText, LineText, WholeNumber
 from breaker.duration import parse_duration
 
 
@@ -61,7 +61,7 @@ def by_option[F: Callable[..., Any]](function: F) -> F:
 def reason_option[F: Callable[..., Any]](*, required: bool) -> Callable[[F], F]:
     """Return the option `--reason TEXT`: the parameter `reason`, "" if it is not required."""
     values: dict[str, Any] = {"required": True} if required else {"default": ""}
-    kind = FilledText() if required else str
+    kind = FilledText() if required else LineText()
     text = "Reason for the history."
     return click.option("--reason", type=kind, metavar="TEXT", help=text, **values)
 

@@ -20,6 +20,7 @@ from typing import Any
 import click
 
 from breaker.configuration.errors import ConfigurationError, nearest
+from breaker.configuration.one_line import escaped, one_line
 
 DONE, FAILED, WRONG_ARGUMENT, NOT_HEALTHY, INTERRUPTED = 0, 1, 2, 3, 130
 
@@ -107,14 +108,28 @@ class WholeNumber(click.ParamType[int]):
         return number
 
 
-class FilledText(click.ParamType[str]):
-    """A text that is not empty, without spaces around."""
+class LineText(click.ParamType[str]):
+    """A text of one line that a person writes, or an empty one, without spaces around."""
 
     name = "text"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """Return the text."""
+        """Return the text in one spelling; see `one_line`."""
         text = str(value).strip()
+        if not text:
+            return ""
+        try:
+            return one_line(text)
+        except ValueError as error:
+            self.fail(f"it has {error}; the option takes one line of text", param, ctx)
+
+
+class FilledText(LineText):
+    """A text of one line that is not empty, without spaces around."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return the text in one spelling."""
+        text = super().convert(value, param, ctx)
         if not text:
             self.fail("it is empty; the option takes a text", param, ctx)
         return text
@@ -225,14 +240,6 @@ def say_error(text: str) -> None:
     """Print a text to standard error; each line begins with `PREFIX`."""
     for line in text.splitlines() or [""]:
         click.echo(f"{PREFIX}{escaped(line)}", err=True)
-
-
-def escaped(line: str) -> str:
-    """Return a line with control characters escaped.
-
-    An error may quote outside data, which must not control an operator's terminal.
-    """
-    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in line)
 
 
 class _ErrorLines(logging.Handler):

@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from console.web.requests import one_line
+from breaker.configuration.one_line import one_line
 
 NAME = "x-ms-client-principal-name"
 PRINCIPAL = "x-ms-client-principal"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import json
-import unicodedata
 from datetime import datetime
 from typing import Any
 from urllib.parse import urlsplit
@@ -13,14 +12,12 @@ from urllib.parse import urlsplit
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
+from breaker.configuration.one_line import JOINERS, is_printable, one_line
+
 BODY_BYTES = 16_384
 BODY_SECONDS = 10.0
 TEXT_CHARS = 200
 GENERATION_MAX = 2**53
-JOINERS = "\u200c\u200d"
-"""Invisible characters within words of Persian and Indian languages, and within emojis."""
-_INVISIBLE = frozenset("\u115f\u1160\u2800\u3164\uffa0")
-"""Letters and symbols that are shown as nothing: fillers of Korean, and the blank of Braille."""
 
 
 async def read_object(request: Request) -> dict[str, Any]:
@@ -104,25 +101,6 @@ def line_in(document: dict[str, Any], name: str, limit: int = TEXT_CHARS) -> str
     return _bounded(line, name, limit)
 
 
-def one_line(text: str) -> str:
-    """Return a person's text in one spelling.
-
-    A letter with an accent is one character. Each kind of space is a plain space, also the
-    no-break space and the wide space of Japanese texts.
-
-    Raises:
-        ValueError: the text has characters that cannot be printed, or none that is seen; the
-            message follows "it has".
-    """
-    composed = unicodedata.normalize("NFC", text)
-    spaced = "".join(" " if unicodedata.category(each) == "Zs" else each for each in composed)
-    if not _is_printable(spaced, JOINERS):
-        raise ValueError("characters that cannot be printed")
-    if not any(unicodedata.category(each)[0] in "LNPS" for each in set(spaced) - _INVISIBLE):
-        raise ValueError("no visible character")
-    return spaced.strip()
-
-
 def prose_in(document: dict[str, Any], name: str, limit: int) -> str:
     """Return a text field that may have several lines.
 
@@ -131,7 +109,7 @@ def prose_in(document: dict[str, Any], name: str, limit: int) -> str:
     """
     value = _bounded(_text(document, name), name, limit)
     text = "\n".join(value.replace("\t", "    ").splitlines()).strip()
-    if not _is_printable(text, f"\n{JOINERS}"):
+    if not is_printable(text, f"\n{JOINERS}"):
         raise HTTPException(400, f"{name} has characters that cannot be printed")
     return text
 
@@ -180,10 +158,6 @@ def _bounded(text: str, name: str, limit: int) -> str:
     if len(text) > limit:
         raise HTTPException(400, f"{name} has more than {limit} characters")
     return text
-
-
-def _is_printable(text: str, besides: str) -> bool:
-    return all(each.isprintable() or each in besides for each in text)
 
 
 def _matches(host: str, pattern: str) -> bool:

@@ -15,6 +15,7 @@ from breaker.configuration.command_line import (
     FAILED,
     WRONG_ARGUMENT,
     FilledText,
+    LineText,
     asynchronous,
     exit_codes,
     log_warnings,
@@ -63,7 +64,7 @@ def reason_option[F: Callable[..., Any]](purpose: str, *, required: bool) -> Cal
         required: refuse a command without a reason.
     """
     values: dict[str, Any] = {"required": True} if required else {"default": ""}
-    kind = FilledText() if required else str
+    kind = FilledText() if required else LineText()
     text = f"Reason for {purpose}."
     return click.option("--reason", type=kind, metavar="TEXT", help=text, **values)
 

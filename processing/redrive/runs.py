@@ -17,6 +17,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
+from breaker.configuration.one_line import escaped
 from processing.errors import StorageUnavailableError
 from processing.redrive.run_store import RunningRedrive, RunStore
 
@@ -112,4 +113,4 @@ def operator_name() -> str:
         user = getpass.getuser()
     except (OSError, KeyError):
         user = "operator"
-    return f"{user}@{socket.gethostname()}"
+    return f"{escaped(user)}@{socket.gethostname()}"

@@ -7,7 +7,8 @@ import logging
 import pytest
 
 from breaker import BreakerSettings, CircuitBreaker, CircuitState, ManualClock, Mode, Permit
-from breaker.state import Circuit
+from breaker.cli.lines import change_line, history_line, table
+from breaker.state import Circuit, HistoryEntry
 from tests.support.breaker.unreliable_store import UnreliableStore, settle
 
 
@@ -148,3 +149,27 @@ async def test_observe_reports_the_failure_that_ends_an_outage(
         await breaker.record_failure("a", "boom", Permit(0))
     assert caplog.text.count("would have opened") == 1
     await breaker.aclose()
+
+
+FORGED = "x [vm:1]\n2026-12-01 04:00:00.000Z     5  closed by boss\x1b[2J"
+
+
+async def test_line_breaks_of_a_person_forge_no_line(
+    store: UnreliableStore, clock: ManualClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The history and the log have one line for each change, and the store has no line breaks."""
+    caplog.set_level(logging.INFO)
+    breaker = open_breaker(store, clock)
+    circuit = await breaker.isolate(FORGED, FORGED)
+    assert "\n" not in circuit.by + circuit.reason
+    await breaker.close_circuit(circuit.generation, FORGED, FORGED)
+    lines = [history_line(each) for each in await breaker.history()]
+    lines += [table(breaker), change_line(breaker.circuit), *caplog.messages]
+    assert all(r"x [vm:1]\n2026" in each for each in lines)
+    assert not any(FORGED in each or "\x1b" in each for each in lines)
+
+
+def test_stored_line_breaks_of_earlier_versions_are_escaped() -> None:
+    entry = HistoryEntry("closed", 5, FORGED, 1.0, FORGED, "vm:1")
+    assert history_line(entry).count(r"\n2026") == 2
+    assert "\n" not in history_line(entry)

@@ -15,6 +15,7 @@ import pytest
 from breaker.configuration.command_line import (
     CommandGroup,
     FilledText,
+    LineText,
     WholeNumber,
     asynchronous,
     confirmed,
@@ -45,9 +46,13 @@ def top() -> None:
 @json_option
 @click.option("--limit", type=WholeNumber(1), default=20)
 @click.option("--reason", type=FilledText())
+@click.option("--note", type=LineText(), default="")
 @asynchronous
-async def show(settings: Path | None, as_json: bool, limit: int, reason: str | None) -> int:
+async def show(
+    settings: Path | None, as_json: bool, limit: int, reason: str | None, note: str
+) -> int:
     """Show the arguments."""
+    assert not note
     click.echo(f"{settings} {as_json} {limit} {reason}")
     return 3 if limit == 3 else 0
 
@@ -140,7 +145,7 @@ def test_command_returns_its_exit_code(capsys: pytest.CaptureFixture[str]) -> No
             2,
             "no command 'shwo'; commands: ask, fail, read, show, warn; did you mean show?",
         ),
-        (["show", "--jsn"], 2, "options: --settings, --json, --limit, --reason, --help"),
+        (["show", "--jsn"], 2, "options: --settings, --json, --limit, --reason, --note, --help"),
         (["show", "--limit", "0"], 2, "'0' is not a whole number from 1 on"),
         (["show", "--limit", "1" + "0" * 5_000], 2, "is not a whole number from 1 to 9007199254"),
         (["show", "--limit", "9007199254740992"], 2, "from 1 to 9007199254740991"),
@@ -279,3 +284,18 @@ def test_question_leaves_ctrl_c_as_it_was() -> None:
 def test_empty_error_is_a_line(capsys: pytest.CaptureFixture[str]) -> None:
     say_error("")
     assert capsys.readouterr().err == "breakwater: \n"
+
+
+@pytest.mark.parametrize("text", ["x [vm:1]\n2026-12-01 closed by boss", "\x1b[2Jx", "\u3164"])
+def test_persons_text_of_several_lines_is_refused(
+    text: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A name or a reason with a line break would forge a line of the history and of the log."""
+    assert run(top, ["show", "--reason", text]) == 2
+    assert "the option takes one line of text" in capsys.readouterr().err
+    assert run(top, ["show", "--note", text]) == 2
+
+
+def test_spaces_of_a_persons_text_are_plain(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(top, ["show", "--reason", " Zoe\u0308\u00a0M. ", "--note", " "]) == 0
+    assert capsys.readouterr().out == "None False 20 Zoë M.\n"
