@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from codecs import BOM_UTF8
-from collections.abc import Callable, Set
+from collections.abc import Callable, Sequence, Set
 from typing import TYPE_CHECKING, Any, get_args
 
 from processing.errors import EventModelError, HandlerLoadError
@@ -15,6 +15,7 @@ from processing.handlers.raised import describe, type_name
 
 if TYPE_CHECKING:
     from pydantic import ValidationError
+    from pydantic_core import ErrorDetails
 
 MOST_FIELDS = 5
 """Most wrong fields that one error names."""
@@ -108,7 +109,16 @@ def _text(name: str, error: ValidationError, kinds: Set[str], names: Set[str]) -
     ]
     if len(found) > MOST_FIELDS:
         shown.append(f"and {len(found) - MOST_FIELDS} more")
-    return f"the body is no {name}: {'; '.join(shown)}"
+    hint = "; a handler of many events takes list[Event]" if _is_one_of_a_list(found) else ""
+    return f"the body is no {name}: {'; '.join(shown)}{hint}"
+
+
+def _is_one_of_a_list(found: Sequence[ErrorDetails]) -> bool:
+    """Return whether the type is a list of models, and the body probably one model.
+
+    The name `list[Order]` may have been meant as the bodies of many events.
+    """
+    return any(each["type"] == "list_type" and not each["loc"] for each in found)
 
 
 def _path(location: tuple[int | str, ...], names: Set[str]) -> str:

@@ -28,6 +28,9 @@ _HEADERS = frozenset(
 )
 
 
+_MISSING: Any = None
+
+
 @dataclass(frozen=True, slots=True)
 class Selector:
     """The place in an event from which its type is read.
@@ -35,10 +38,12 @@ class Selector:
     Attributes:
         place: the place as errors name it, such as "property 'type'".
         read: returns the type; None if the event has none.
+        hint: what may be wrong if no event has a type, as the end of an error; "" for nothing.
     """
 
     place: str
     read: Callable[[Event], object]
+    hint: str = ""
 
 
 class Routes:
@@ -46,7 +51,8 @@ class Routes:
 
     Each handler is a function or a class as `EVENT_HANDLER` takes alone, but no list handler. A
     name is a text, compared exactly, or a whole number. An event whose type has no route goes to
-    the default; without a default the event is poison at once.
+    the default; without a default the event is poison at once. With `by_body`, an event whose body
+    is no JSON is poison at once, also with a default.
 
     Args:
         by: name of the application property that holds the type.
@@ -128,13 +134,15 @@ class Routes:
 
         return register
 
-    def default[H](self, handler: H) -> H:
+    def default[H](self, handler: H = _MISSING) -> H:
         """Make a function or a class the handler of all other events; a decorator.
 
         Raises:
-            HandlerLoadError: there is a default already.
+            HandlerLoadError: there is a default already, or the decorator was called.
         """
         self._refuse_late()
+        if handler is _MISSING:
+            raise HandlerLoadError("@routes.default takes a handler; write it without ()")
         if self._default is not None:
             raise HandlerLoadError(
                 f"two default handlers: {_handler_name(self._default)} and "
@@ -157,7 +165,7 @@ class Routes:
         """Return the error for an event of this type, which no route takes."""
         place = self.selector.place
         if found is None:
-            what = f"the event has no {place}, and there is no default route"
+            what = f"the event has no {place}, and there is no default route{self.selector.hint}"
         elif type(found) in {str, int}:
             what = f"the {place} is {_shown(found)}, which has no route"
         else:
@@ -184,8 +192,9 @@ def _header(name: str) -> Selector:
         raise HandlerLoadError(
             f"Routes cannot read the header {name!r}, which is the event's place or key; {_TAKES}"
         )
-    if (dashed := name.replace("_", "-")) != name and dashed in _HEADERS:
-        raise HandlerLoadError(f"the header {name!r} is written {dashed!r}")
+    plain = name.strip().lower().replace("_", "-")
+    if plain != name and plain in _HEADERS:
+        raise HandlerLoadError(f"the header {name!r} is written {plain!r}")
     return Selector(f"header {_shown(name)}", lambda event: event.system_properties.get(name))
 
 
@@ -202,10 +211,18 @@ def _field(path: str) -> Selector:
             found = found.get(name)
         return found
 
-    return Selector(f"body field {_shown(path)}", read)
+    # A field may have the name "$", so this is no error of the routes.
+    rest = path.removeprefix("$.")
+    hint = "" if rest == path else f" (a path begins with a field: {rest!r:.100})"
+    return Selector(f"body field {_shown(path)}", read, hint)
 
 
 def _name(name: object, accepted: str) -> RouteName:
+    if isinstance(name, str) and "*" in name:
+        raise HandlerLoadError(
+            f"{accepted}, each compared exactly; it got the pattern {_shown(name)}; "
+            "@routes.default takes all other events"
+        )
     if isinstance(name, str) and name:
         return str.__str__(name)  # the plain text of a member of an enumeration
     if isinstance(name, int) and not isinstance(name, bool):

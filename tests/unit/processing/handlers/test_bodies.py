@@ -6,7 +6,7 @@ import functools
 import json
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any, TypedDict
 from uuid import UUID
@@ -17,6 +17,7 @@ from pydantic_core import PydanticCustomError
 
 from processing.errors import EventModelError, HandlerLoadError
 from processing.event import Event
+from processing.handlers.bodies import body_parser
 from processing.handlers.loading import load_handler
 from processing.handlers.retry import FailureKind, RetryPolicy
 from tests.support.processing.events import event
@@ -314,3 +315,14 @@ def test_parameter_without_pydantic_is_refused_when_the_app_starts(
     monkeypatch.setitem(sys.modules, "pydantic", None)
     with pytest.raises(HandlerLoadError, match="takes Point, which needs the package pydantic"):
         load_handler(a_dataclass, {})
+
+
+@pytest.mark.parametrize("annotation", [list[Order], Sequence[Order], list[Order] | None])
+def test_one_order_for_a_list_of_orders_gets_a_hint(annotation: Any) -> None:
+    """Who wants many events may write `list[Order]`, which is the type of one body."""
+    parse = body_parser(annotation)
+    with pytest.raises(EventModelError, match=r"; a handler of many events takes list\[Event\]$"):
+        parse(b'{"id": 1, "amount": 1}')
+    with pytest.raises(EventModelError) as caught:
+        parse(b'[{"id": "a"}]')
+    assert "many events" not in str(caught.value)

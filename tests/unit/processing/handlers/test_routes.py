@@ -168,6 +168,18 @@ async def test_type_is_read_from_its_place(declared: Routes, values: dict[str, A
         await handler.handle(event(2, body=b'{"order": ["kind"]}'))
 
 
+async def test_path_of_another_notation_gets_a_hint() -> None:
+    """A field may have the name `$`, so the path is no error of the routes."""
+    own = Routes(by_body="$.kind")
+    own.on("a")(paid)
+    handler = load(own)
+    with pytest.raises(EventRouteError, match=r"route \(a path begins with a field: 'kind'\)"):
+        await handler.handle(event(1, body=b'{"kind": "a"}'))
+    await handler.handle(event(2, body=b'{"$": {"kind": "a"}}'))
+    await handler.aclose()
+    assert calls == [("paid", 2)]
+
+
 async def test_body_that_is_no_json_is_poison() -> None:
     """A route by a body field decodes this event."""
     own = Routes(by_body="kind")
@@ -237,12 +249,16 @@ def late() -> None:
         (lambda: Routes("a", by_body="b"), "it got 'a', 'b'"),
         (lambda: Routes(" "), "it got ' '"),
         (lambda: Routes(by_header="content_type"), "is written 'content-type'"),
+        (lambda: Routes(by_header="Message-Id"), "'Message-Id' is written 'message-id'"),
+        (lambda: Routes(by_header="Content_Type"), "'Content_Type' is written 'content-type'"),
         (lambda: Routes(by_header="x-opt-partition-key"), "the event's place or key"),
         (lambda: Routes(by_body="a..b"), "names with dots between them"),
         (lambda: Routes("a").on(), "it got none"),
         (lambda: Routes("a").on(""), "it got an empty text"),
         (lambda: Routes("a").on(True), "it got the bool True"),
         (lambda: Routes("a").on(created), "it got the function <function created"),  # type: ignore[arg-type]
+        (lambda: Routes("a").on("order.*"), r"exactly; it got the pattern 'order\.\*'; @rou"),
+        (lambda: Routes("a").default(), r"@routes.default takes a handler; write it without \(\)"),
         (two_of_one_name, "two handlers for the type 'a': created and paid; a type has one"),
         (two_defaults, "two default handlers: created and paid"),
         (late, "added to routes that were loaded before"),
