@@ -34,6 +34,7 @@ from local.services.redis import redis_service
 from local.services.redis import redis_url as url_of_port
 from tests.support.console.skipped import pytest_terminal_summary  # noqa: F401 - a hook
 from tests.support.importing import import_own_part
+from tests.support.left_connections import pytest_runtest_teardown  # noqa: F401 - a hook
 from tests.support.processes import running_service, running_stack
 from tests.support.scheduling import pytest_xdist_make_scheduler, sort  # noqa: F401 - a hook
 from tests.support.sides import mark_sides

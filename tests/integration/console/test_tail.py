@@ -14,6 +14,7 @@ from console.reader import tail as module
 from console.reader.tail import Tail
 from local.event_hubs import EventHubsServer
 from tests.support.event_hubs.client_helpers import HUB, consumer, hub
+from tests.support.event_hubs.sdk_leaks import sdk_leaks_collected
 
 NULL_BODY = b"\x00\x53\x77\x40"
 INT_BODY = b"\x00\x53\x77\x54\x05"
@@ -61,8 +62,9 @@ async def server(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[EventHubsServ
     monkeypatch.setattr(module, "BEHIND_SECONDS", 60)
     monkeypatch.setattr(module, "RETRY_SECONDS", 0.01)
     monkeypatch.setattr(module, "PARTITIONS_SECONDS", 0.05)
-    async with EventHubsServer(hub(2)) as server:
-        yield server
+    with sdk_leaks_collected():
+        async with EventHubsServer(hub(2)) as server:
+            yield server
 
 
 @asynccontextmanager
