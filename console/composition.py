@@ -34,13 +34,15 @@ def compose(values: Mapping[str, str], settings: ConsoleSettings) -> Starlette:
     opened = AsyncExitStack()
     wirings: list[CircuitWiring] = []
     for each in pipelines:
-        ProcessingSettings.from_mapping(each.settings)  # for redrives
+        with each.explaining():
+            ProcessingSettings.from_mapping(each.settings)  # for redrives
         redis = wirings[0].redis if wirings else None
         wirings.append(CircuitWiring(each.settings, opened, redis=redis))
     site = wirings[0].site()  # there is one function app
-    parts = [
-        _parts(pipeline, wiring, site) for pipeline, wiring in zip(pipelines, wirings, strict=True)
-    ]
+    parts = []
+    for pipeline, wiring in zip(pipelines, wirings, strict=True):
+        with pipeline.explaining():
+            parts.append(_parts(pipeline, wiring, site))
     shared = _shared(values, opened, wirings[0]) if pipelines[0].declared else None
     return create_console(parts, settings, coordination=shared, close=opened.aclose)
 

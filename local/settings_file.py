@@ -14,6 +14,7 @@ HUB = "events"
 POISON_QUEUE = "poison"
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.:-]*")
+_HANDLER_OF_PIPELINE = re.compile(r"PIPELINE_.+_EVENT_HANDLER", re.IGNORECASE)
 
 APP_DEFAULTS: Mapping[str, str] = {
     "FUNCTIONS_WORKER_RUNTIME": "python",
@@ -49,10 +50,14 @@ def app_settings(
 ) -> dict[str, str]:
     """Return the function app's settings; `overrides` replace defaults and may add names.
 
-    Without `app_storage` the app has one storage account.
+    Without `app_storage` the app has one storage account. With a handler of one pipeline the sample
+    handler is not the default of the others.
     """
+    defaults = dict(APP_DEFAULTS)
+    if any(_HANDLER_OF_PIPELINE.fullmatch(name) for name in overrides or {}):
+        del defaults["EVENT_HANDLER"]
     return {
-        **APP_DEFAULTS,
+        **defaults,
         "AzureWebJobsStorage": storage,
         "BreakwaterStorage": app_storage,
         "EventHubConnection": event_hub,

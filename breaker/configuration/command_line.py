@@ -36,8 +36,8 @@ COMMON_ERRORS: Mapping[type[Exception], int] = {ConfigurationError: WRONG_ARGUME
 """The exit code of errors that each command line may raise."""
 
 SETTINGS_FILE = "local.settings.json"
-PIPELINE_IN_CONTEXT = "breaker.pipeline"
-"""The name in the context's `meta` of the declared pipeline that a command works on."""
+EXPLAIN_IN_CONTEXT = "breaker.explain"
+"""The name in the context's `meta` of the function that explains errors of a pipeline."""
 _MISSING = re.compile(r"is not set|is missing")
 _HELP = {"help_option_names": ["-h", "--help"]}
 
@@ -191,18 +191,18 @@ def exit_codes[**P, R](
             except Exception as error:
                 if isinstance(error, BrokenPipeError) or (code := code_of(error, codes)) is None:
                     raise
-                raise Refused(f"{_of_pipeline()}{error}", code) from error
+                raise Refused(_explained(f"{error}"), code) from error
 
         return translating
 
     return decorate
 
 
-def _of_pipeline() -> str:
-    """Return the beginning of an error that names the command's pipeline."""
+def _explained(text: str) -> str:
+    """Return the text of an error, with the command's pipeline and the names of its settings."""
     context = click.get_current_context(silent=True)
-    name = None if context is None else context.meta.get(PIPELINE_IN_CONTEXT)
-    return f"pipeline {name}: " if name else ""
+    explain = None if context is None else context.meta.get(EXPLAIN_IN_CONTEXT)
+    return text if explain is None else explain(text)
 
 
 def code_of(error: Exception, codes: Mapping[type[Exception], int]) -> int | None:

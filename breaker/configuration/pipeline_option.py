@@ -16,7 +16,7 @@ from click.shell_completion import CompletionItem
 
 from breaker.configuration.command_line import (
     DONE,
-    PIPELINE_IN_CONTEXT,
+    EXPLAIN_IN_CONTEXT,
     FilledText,
     code_of,
     log_warnings,
@@ -136,7 +136,7 @@ async def show_each(
         except Exception as error:
             if isinstance(error, BrokenPipeError) or (found := code_of(error, codes)) is None:
                 raise
-            say_error(f"pipeline {each.name}: {error}")
+            say_error(each.explain(f"{error}"))
             code = found
         worst = max(worst, code)
     return worst
@@ -162,7 +162,7 @@ def _one(settings: Path | None, name: str | None) -> Pipeline:
     pipeline = pipeline_of(values, name)
     if pipeline.declared:
         meta = click.get_current_context().meta
-        meta[PIPELINE_IN_CONTEXT] = pipeline.name
+        meta[EXPLAIN_IN_CONTEXT] = pipeline.explain
         meta[_OTHERS] = tuple(each for each in found if each.name != pipeline.name)
     return pipeline
 

@@ -11,40 +11,48 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from breaker.configuration.declaration import DECLARES, PipelineError, check_one, declared
 from breaker.configuration.errors import ConfigurationError, nearest
 from breaker.configuration.lookup import value_of
+from breaker.configuration.own_names import (
+    ADDRESSES,
+    OWN,
+    STOPS_APP,
+    check_own,
+    check_undeclared,
+    is_own,
+    split,
+)
+from breaker.configuration.platform_names import is_platform_name
+
+__all__ = [
+    "DECLARES",
+    "DEFAULT",
+    "NAME",
+    "Pipeline",
+    "PipelineError",
+    "check_has_handler",
+    "check_one",
+    "pipeline_of",
+    "pipelines_of",
+]
 
 logger = logging.getLogger(__name__)
 
-DECLARES = "PIPELINES"
-"""The app setting with the names of the pipelines, between commas."""
 NAME = "BREAKWATER_PIPELINE"
 """The setting with the pipeline's name, which only the settings of one pipeline have."""
 DEFAULT = "default"
 """The name of an app's only pipeline; as a declared pipeline it keeps the data of that one."""
-OVERRIDES = (
-    "EVENT_HUB_",
-    "EVENT_HANDLER",
-    "POISON_",
-    "PROCESSING_",
-    "BREAKER_",
-    "DEPENDENCY_",
-)
-"""The beginnings of the settings that a pipeline may have of its own."""
-MOST = 20
-"""Greatest number of pipelines of an app."""
-
-_PREFIX = "PIPELINE_"
-_STOPS_APP = "STOPS_APP"
-_PIPELINE_NAME = re.compile(r"[a-z][a-z0-9]{0,19}")
+_STOPS = "BREAKER_STOPS_APP"
+_ADDS_NAME = {"BREAKER_NAME": "breakwater", "POISON_QUEUE": "poison"}
+"""The defaults of settings to which a pipeline without a setting of its own adds its name."""
+_SETTING = re.compile(r"(?<!\w)[A-Z][A-Z0-9_]+(?!\w)")
+_UNKNOWN = re.compile(r"(unknown setting (PIPELINE_[^_]+_)\S+: did you mean )(?!PIPELINE_)", re.I)
 _warned: set[str] = set()
-
-
-class PipelineError(ConfigurationError):
-    """A setting of pipelines that cannot be used, or a pipeline that does not exist."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +78,39 @@ class Pipeline:
         """
         return self._own.get(name.upper(), name)
 
+    def explain(self, text: str) -> str:
+        """Return the text of an error with the pipeline's name and the names of its own settings.
+
+        All parts read the settings of a pipeline by their plain names, and so do their errors. The
+        text of an app without declared pipelines stays as it is.
+        """
+        if not self.declared:
+            return text
+        beginning = f"pipeline {self.name}: "
+        text = _SETTING.sub(lambda found: self.variable(found[0]), text.removeprefix(beginning))
+        text = _UNKNOWN.sub(r"\1\2", text)
+        for setting in _ADDS_NAME:
+            if setting not in self._own and self.name != DEFAULT and f"{setting} is " in text:
+                text += (
+                    f" (without {OWN}{self.name.upper()}_{setting}, the pipeline adds "
+                    f"-{self.name} to {setting})"
+                )
+        return beginning + text
+
+    @contextmanager
+    def explaining(self, *kinds: type[Exception]) -> Iterator[None]:
+        """Explain the errors that the block raises, see `explain`.
+
+        Args:
+            kinds: the classes of errors, besides ConfigurationError.
+        """
+        explained: tuple[type[Exception], ...] = (ConfigurationError, *kinds)
+        try:
+            yield
+        except explained as error:
+            error.args = (self.explain(str(error)),)
+            raise
+
 
 def pipelines_of(settings: Mapping[str, str]) -> tuple[Pipeline, ...]:
     """Return the pipelines in the order of their declaration; one without PIPELINES.
@@ -78,13 +119,21 @@ def pipelines_of(settings: Mapping[str, str]) -> tuple[Pipeline, ...]:
         settings: the app settings, or the settings of one pipeline.
 
     Raises:
-        PipelineError: a name cannot be used, or is declared twice; a setting of a pipeline is none
-            that a pipeline may have; or two pipelines read one hub with one consumer group, or
-            have one circuit.
+        PipelineError: a name cannot be used, or is declared twice; a setting is that of no declared
+            pipeline, or none that a pipeline may have; or two pipelines read one hub with one
+            consumer group, or have one circuit.
     """
-    names = _declared(settings)
+    names = declared(settings)
+    others = check_undeclared(settings, names)
     if not names:
         return (Pipeline(value_of(settings, NAME) or DEFAULT, settings, declared=False, _own={}),)
+    for variable in others:
+        if variable not in _warned and variable.upper().startswith(OWN):
+            _warned.add(variable)
+            logger.warning(
+                "The app setting %s is ignored: %s does not declare a pipeline %r",
+                *(variable, DECLARES, split(variable)[0][:60]),
+            )
     own = _own_settings(settings, names)
     several = len(names) > 1
     found = tuple(_pipeline(settings, name, own[name], several=several) for name in names)
@@ -113,32 +162,25 @@ def pipeline_of(settings: Mapping[str, str], name: str | None = None) -> Pipelin
     raise PipelineError(f"the app has no pipeline {name!r:.60}; it has {names}{hint}")
 
 
-def check_one(settings: Mapping[str, str]) -> None:
-    """Refuse the settings of an app with declared pipelines where those of one are needed.
+def check_has_handler(settings: Mapping[str, str]) -> None:
+    """Refuse the settings of a declared pipeline without a handler.
 
-    Without this check a caller would read the plain names, and touch the data of no pipeline.
+    The sample handler is for an app without declared pipelines. If a declared pipeline had it, the
+    sample would finish the events of a pipeline whose handler was forgotten.
+
+    Args:
+        settings: the settings of one pipeline.
 
     Raises:
-        PipelineError: the settings declare pipelines.
+        PipelineError: the pipeline has neither a handler of its own nor the plain one.
     """
-    if DECLARES in settings and (names := value_of(settings, DECLARES)):
-        raise PipelineError(f"the app has the pipelines {names:.200}; choose one of them")
-
-
-def _declared(settings: Mapping[str, str]) -> list[str]:
-    text = value_of(settings, DECLARES)
-    names = [part.strip() for part in text.split(",") if part.strip()]
-    for name in names:
-        if not _PIPELINE_NAME.fullmatch(name):
-            raise PipelineError(
-                f"{DECLARES} names {name!r:.60}: the name of a pipeline has 1 to 20 lower-case "
-                "letters and digits, the first one a letter"
-            )
-        if names.count(name) > 1:
-            raise PipelineError(f"{DECLARES} names {name} twice")
-    if len(names) > MOST:
-        raise PipelineError(f"{DECLARES} has {len(names)} names: it takes at most {MOST}")
-    return names
+    name = value_of(settings, NAME)
+    if name and not value_of(settings, "EVENT_HANDLER"):
+        raise PipelineError(
+            f"EVENT_HANDLER is missing: set {OWN}{name.upper()}_EVENT_HANDLER, or EVENT_HANDLER "
+            "for all pipelines without one of their own; both take module:attribute, for example "
+            "my_handlers:handle"
+        )
 
 
 def _own_settings(settings: Mapping[str, str], names: list[str]) -> dict[str, dict[str, str]]:
@@ -146,25 +188,27 @@ def _own_settings(settings: Mapping[str, str], names: list[str]) -> dict[str, di
     own: dict[str, dict[str, str]] = {name: {} for name in names}
     # Of two names that differ only in case, the name in capitals is read last and wins.
     for variable in sorted(settings, key=str.isupper):
-        if not variable.upper().startswith(_PREFIX):
+        if not variable.upper().startswith(OWN):
             continue
-        name, _, plain = variable[len(_PREFIX) :].partition("_")
-        if name.lower() not in own:
-            if variable not in _warned:  # build systems set such names
-                _warned.add(variable)
-                logger.warning(
-                    "The app setting %s is ignored: %s does not declare a pipeline %r",
-                    *(variable, DECLARES, name.lower()[:60]),
+        name, plain = split(variable)
+        if name not in own:
+            continue
+        if not is_own(plain) and is_platform_name(variable, settings[variable]):
+            continue
+        check_own(variable)
+        if not value_of(settings, variable):
+            if plain in _ADDS_NAME:
+                continue
+            if plain in ADDRESSES:  # it has no default
+                raise PipelineError(
+                    f"{variable} is empty: remove it for the value of {plain}, or set it"
                 )
-            continue
-        if plain.upper() != _STOPS_APP and not plain.upper().startswith(OVERRIDES):
-            accepted = ", ".join(f"{each}…" for each in OVERRIDES)
-            raise PipelineError(
-                f"{variable} is no setting of a pipeline: after {_PREFIX}{name.upper()}_ stands "
-                f"{_STOPS_APP}, or the full name of a setting that begins with one of {accepted}"
-            )
-        if value_of(settings, variable):  # an empty value means the plain setting
-            own[name.lower()][plain.upper()] = variable
+        if plain == STOPS_APP:
+            plain = _STOPS
+        other = own[name].setdefault(plain, variable)
+        if other.upper() != variable.upper():
+            raise PipelineError(f"{other} and {variable} are one setting: remove one of them")
+        own[name][plain] = variable
     return own
 
 
@@ -172,20 +216,17 @@ def _pipeline(
     settings: Mapping[str, str], name: str, own: Mapping[str, str], *, several: bool
 ) -> Pipeline:
     plain = {key: value for key, value in settings.items() if not _is_of_pipelines(key)}
-    hidden = {*own, NAME}
+    hidden = {*own, NAME, *([_STOPS] if several else [])}
     values = {key: value for key, value in plain.items() if key.upper() not in hidden}
+    # An empty own value means the default of the product, not the plain setting.
     values |= {plain: value_of(settings, variable) for plain, variable in own.items()}
-    stops = values.pop(_STOPS_APP, "")
     values[NAME] = name
-    if stops:
-        values["BREAKER_STOPS_APP"] = stops
-    elif several and "BREAKER_STOPS_APP" not in own:
+    if several and not values.get(_STOPS):
         # The plain setting, which is for an app with one pipeline, must not let each one stop it.
-        values = {key: each for key, each in values.items() if key.upper() != "BREAKER_STOPS_APP"}
-        values["BREAKER_STOPS_APP"] = "false"
+        values[_STOPS] = "false"
     if name != DEFAULT:
         # Without a setting of its own, a pipeline never shares a circuit or a queue with another.
-        for setting, default in (("BREAKER_NAME", "breakwater"), ("POISON_QUEUE", "poison")):
+        for setting, default in _ADDS_NAME.items():
             if setting not in own:
                 values[setting] = f"{value_of(plain, setting) or default}-{name}"
     return Pipeline(name, values, declared=True, _own=dict(own))
@@ -193,7 +234,7 @@ def _pipeline(
 
 def _is_of_pipelines(variable: str) -> bool:
     upper = variable.upper()
-    return upper == DECLARES or upper.startswith(_PREFIX)
+    return upper == DECLARES or upper.startswith(OWN)
 
 
 def _check_distinct(pipelines: tuple[Pipeline, ...]) -> None:
@@ -207,13 +248,13 @@ def _check_distinct(pipelines: tuple[Pipeline, ...]) -> None:
             raise PipelineError(
                 f"the pipelines {other} and {each.name} read the hub {hub} with the consumer group "
                 f"{group}, so each would get the events of only half of the partitions; give one "
-                f"of them {_PREFIX}{each.name.upper()}_EVENT_HUB_NAME or "
-                f"{_PREFIX}{each.name.upper()}_EVENT_HUB_CONSUMER_GROUP"
+                f"of them {OWN}{each.name.upper()}_EVENT_HUB_NAME or "
+                f"{OWN}{each.name.upper()}_EVENT_HUB_CONSUMER_GROUP"
             )
         circuit = value_of(each.settings, "BREAKER_NAME") or "breakwater"
         other = circuits.setdefault(circuit, each.name)
         if other != each.name:
             raise PipelineError(
                 f"the pipelines {other} and {each.name} have one circuit, {circuit}; give one of "
-                f"them another {_PREFIX}{each.name.upper()}_BREAKER_NAME"
+                f"them another {OWN}{each.name.upper()}_BREAKER_NAME"
             )

@@ -7,10 +7,10 @@ from dataclasses import MISSING, dataclass, fields
 from functools import cache
 from typing import Any, ClassVar, Self, cast, get_type_hints
 
+from breaker.configuration.declaration import FAMILIES, check_one
 from breaker.configuration.errors import ConfigurationError, nearest
 from breaker.configuration.fields import FieldError, FieldKind
 from breaker.configuration.lookup import bare
-from breaker.configuration.pipelines import OVERRIDES, check_one
 from breaker.configuration.platform_names import is_platform_name
 
 
@@ -47,6 +47,11 @@ class Settings:
         return cls.PREFIX + field_name.upper()
 
     @classmethod
+    def names(cls) -> tuple[str, ...]:
+        """Return the names of all app settings of the class."""
+        return tuple(map(cls.variable, _kinds_of(cls)))
+
+    @classmethod
     def from_mapping(cls, mapping: Mapping[str, str]) -> Self:
         """Build the settings from app settings or `os.environ`.
 
@@ -59,7 +64,7 @@ class Settings:
             ConfigurationError: `ERROR`, for an unknown name (the message has the nearest known
                 name), a missing required setting, or a value that is not accepted.
         """
-        if cls.PREFIX in OVERRIDES:
+        if cls.PREFIX in FAMILIES:
             check_one(mapping)
         kinds = _kinds_of(cls)
         known = {cls.variable(name): name for name in kinds}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from breaker.configuration.pipelines import pipelines_of
+from breaker.configuration.pipelines import check_has_handler, pipelines_of
 from local.services.event_hubs import Hub
 from local.stack.kept import partitions_of
 from local.state_directory import StateDirectory
@@ -21,13 +21,15 @@ def hubs_of(
         partitions: see `partitions_of`; the same number for each hub.
 
     Raises:
-        PipelineError: the settings of pipelines cannot be used.
+        PipelineError: the settings of pipelines cannot be used, or one has no handler.
         KeptDataError: a hub has more partitions than requested.
         DamagedFileError: the record of a kept hub cannot be read.
     """
     names: dict[str, str] = {}
     groups: dict[str, dict[str, str]] = {}
     for each in pipelines_of(values):
+        with each.explaining():
+            check_has_handler(each.settings)
         hub = each.settings["EVENT_HUB_NAME"]
         group = each.settings["EVENT_HUB_CONSUMER_GROUP"] or "$Default"
         names.setdefault(hub.lower(), hub)  # hubs and groups are compared without case

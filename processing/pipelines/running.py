@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING
 
 from breaker import BreakerSettings, DependencySettings
 from breaker.alerts.endpoint import check_endpoint
-from breaker.configuration.errors import ConfigurationError
 from breaker.configuration.lookup import value_of
-from breaker.configuration.pipelines import Pipeline
+from breaker.configuration.pipelines import Pipeline, check_has_handler
 from breaker.stores.redis_url import check_url
 from processing.batch import shutdown
 from processing.batch.time_budget import TimeBudget
@@ -61,14 +60,11 @@ class RunningPipeline:
 
         Raises:
             SettingsError, breaker.SettingsError, HandlerLoadError, HostJsonError: see
-                `Application.check`; the message begins with the name of a declared pipeline.
+                `Application.check`; the message has the name of a declared pipeline, and the
+                names of its own settings.
         """
-        try:
+        with self._pipeline.explaining(HandlerLoadError):
             return _check(self._pipeline.settings)
-        except (ConfigurationError, HandlerLoadError) as error:
-            if self._pipeline.declared:
-                error.args = (f"pipeline {self.name}: {error}",)
-            raise
 
     async def parts(self) -> Parts:
         """Return the pipeline's objects, built at the first call."""
@@ -116,7 +112,9 @@ class RunningPipeline:
             if self._parts is None:
                 # The import takes about a second; in a thread it leaves the event loop responsive.
                 parts = await asyncio.to_thread(_load_parts)
-                self._parts = await parts.build(self._pipeline.settings, await self._instance())
+                instance = await self._instance()
+                with self._pipeline.explaining(HandlerLoadError):
+                    self._parts = await parts.build(self._pipeline.settings, instance)
                 shutdown.stop_on_signals(self._parts.processor)
                 if self._is_stopping():  # the signal came before this pipeline could receive it
                     self._parts.processor.stop()
@@ -137,6 +135,7 @@ def _check(settings: Mapping[str, str]) -> ProcessingSettings:
     check_url(connections.redis_url, breaking)
     if endpoint := connections.event_grid_topic_endpoint:
         check_endpoint(endpoint, connections.event_grid_topic_key)
+    check_has_handler(settings)
     find_handler(connections.event_handler)
     TimeBudget.from_mapping(settings, processing)
     return processing

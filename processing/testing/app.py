@@ -64,7 +64,8 @@ class AsyncTestApp:
         pipeline: str | None = None,
     ) -> None:
         self._handler = handler
-        self._settings = pipeline_of(as_app_settings(settings or {}), pipeline).settings
+        self._pipeline = pipeline_of(as_app_settings(settings or {}), pipeline)
+        self._settings = self._pipeline.settings
         self._hub = MemoryHub()
         self._record = Record()
         self._delivery = Delivery(self._hub, self._record)
@@ -78,8 +79,10 @@ class AsyncTestApp:
     async def __aenter__(self) -> Self:
         self._clock = TestClock.join(self._is_busy)
         try:
-            processing = ProcessingSettings.from_mapping(self._settings)
-            self._stores = Stores(self._clock, processing, breaker_settings(self._settings))
+            with self._pipeline.explaining():
+                processing = ProcessingSettings.from_mapping(self._settings)
+                breaking = breaker_settings(self._settings)
+            self._stores = Stores(self._clock, processing, breaking)
             self._instance = await self._start()
         except BaseException:
             self._clock.leave(self._is_busy)

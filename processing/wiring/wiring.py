@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from breaker import CircuitBreaker
+from breaker.configuration.pipelines import check_has_handler
 from processing.batch.hub_ends import HubEnds
 from processing.circuit_wiring import instance_name
 from processing.crashes.careful import CarefulMode
@@ -69,7 +70,9 @@ class Wiring(ClientWiring):
 
         Raises:
             HandlerLoadError: EVENT_HANDLER does not name a handler.
+            PipelineError: a declared pipeline has no handler.
         """
+        check_has_handler(self._settings)
         handler = load_handler(
             self.connections.event_handler,
             self._settings,

@@ -97,17 +97,18 @@ async def test_failed_build_of_one_pipeline_holds_no_other(two: Two) -> None:
     """Its batches fail until the build succeeds, and the health names the reason."""
     handler = vars(two.module).pop("orders")
     for _ in range(2):
-        with pytest.raises(HandlerLoadError, match="has no orders"):
+        with pytest.raises(HandlerLoadError, match="has no 'orders'"):
             await two.application.process(two.batch("orders", 0))
         await two.application.process(two.batch("audit", 0))
     for work in (two.application.deliver_alerts, two.application.replay_deferred):
-        with pytest.raises(HandlerLoadError, match="has no orders"):
+        with pytest.raises(HandlerLoadError, match="has no 'orders'"):
             await work()
     report = (await two.application.health()).to_json()
     assert report["healthy"] is False
     assert report["pipelines"]["audit"]["circuit"]["state"] == "closed"
     (problem,) = report["pipelines"]["orders"]["problems"]
-    assert "pipeline orders gives no report: HandlerLoadError: EVENT_HANDLER" in problem
+    assert "pipeline orders gives no report: HandlerLoadError: " in problem
+    assert f"PIPELINE_ORDERS_EVENT_HANDLER '{MODULE}:orders': " in problem
 
     vars(two.module)["orders"] = handler
     await two.application.process(two.batch("orders", 0))
@@ -137,6 +138,13 @@ async def test_batch_of_no_pipeline_is_refused(two: Two) -> None:
     """Its progress would be that of a pipeline which does not exist."""
     with pytest.raises(PipelineError, match="pipeline default, but the app has orders, audit"):
         await two.application.process(batch([event(1)]))
+
+
+def only_orders(settings: dict[str, str]) -> dict[str, str]:
+    """Return the settings without those of the pipeline `audit`."""
+    return {name: value for name, value in settings.items() if "AUDIT" not in name} | {
+        "PIPELINES": "orders"
+    }
 
 
 async def finish(settings: dict[str, str], *numbers: int, key: str = "k") -> None:
@@ -181,7 +189,8 @@ async def test_renamed_pipeline_starts_no_batch_while_data_wait_under_its_old_na
     plain = {"EVENT_HUB_CONSUMER_GROUP": "$Default", "EVENT_HANDLER": f"{MODULE}:orders"}
     audit = {name: value for name, value in settings.items() if name.startswith("PIPELINE_AUDIT")}
     common = {name: value for name, value in settings.items() if "PIPELINE" not in name} | plain
-    old, new = (common | {"PIPELINES": names} | audit for names in (before, after))
+    declared = {"PIPELINES": "orders,audit"} | audit
+    old, new = (common | (declared if names else {}) for names in (before, after))
     await finish(old, 0)  # no host writes a checkpoint here, so the progress waits
 
     two = Two(new)
@@ -202,7 +211,7 @@ async def test_renamed_pipeline_starts_no_batch_while_data_wait_under_its_old_na
 
 async def test_pipeline_may_be_renamed_when_nothing_waits(settings: dict[str, str]) -> None:
     """The checkpoint belongs to the group, so events below it need no progress of any name."""
-    old = settings | {"PIPELINES": "orders", "PROCESSING_POISON_ORDERING": "park"}
+    old = only_orders(settings) | {"PROCESSING_POISON_ORDERING": "park"}
     new = {name.replace("ORDERS", "BILLS"): value for name, value in old.items()}
     new["PIPELINES"] = "bills"
 
@@ -221,7 +230,7 @@ async def test_renamed_pipeline_starts_after_a_rewind(
     settings: dict[str, str], checkpoint: int | None
 ) -> None:
     """A rewind puts the checkpoint before what the former pipeline has finished; a new hub, too."""
-    old = settings | {"PIPELINES": "orders"}
+    old = only_orders(settings)
     new = {name.replace("ORDERS", "BILLS"): value for name, value in old.items()}
     new["PIPELINES"] = "bills"
     await finish(old, 0, 1)

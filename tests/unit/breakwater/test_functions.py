@@ -15,6 +15,7 @@ import pytest
 import breakwater
 from breaker import SettingsError as BreakerSettingsError
 from breaker.configuration.errors import ConfigurationError
+from breaker.configuration.pipelines import PipelineError
 from processing.errors import HandlerLoadError, SettingsError
 from scripts.load_app import SETTINGS
 
@@ -89,7 +90,13 @@ def test_blueprints_of_two_consumer_groups_are_accepted() -> None:
     assert len(both) == 2
 
 
-TWO = SETTINGS | {"PIPELINES": "orders,audit", "PIPELINE_AUDIT_EVENT_HUB_NAME": "audit-events"}
+HANDLER = {"EVENT_HANDLER": "processing.handlers.ledger:LedgerHandler"}
+TWO = {
+    **SETTINGS,
+    **HANDLER,
+    "PIPELINES": "orders,audit",
+    "PIPELINE_AUDIT_EVENT_HUB_NAME": "audit-events",
+}
 
 
 def test_each_pipeline_has_an_event_function_that_the_host_binds() -> None:
@@ -112,17 +119,38 @@ def test_each_pipeline_has_an_event_function_that_the_host_binds() -> None:
 
 
 def test_only_declared_pipeline_has_its_name_in_its_function() -> None:
-    assert names(breakwater.blueprint(SETTINGS | {"PIPELINES": "orders"}))[0] == (
+    assert names(breakwater.blueprint(SETTINGS | HANDLER | {"PIPELINES": "orders"}))[0] == (
         "breakwater_process_events_orders"
     )
 
 
 @pytest.mark.parametrize(
+    ("further", "without"),
+    [
+        ({"PIPELINES": "orders"}, "ORDERS"),
+        ({"PIPELINE_ORDERS_EVENT_HANDLER": "json:load"}, "AUDIT"),
+    ],
+)
+def test_declared_pipeline_without_a_handler_is_refused(
+    further: dict[str, str], without: str
+) -> None:
+    """Otherwise the sample would finish its events."""
+    settings = {name: value for name, value in TWO.items() if name not in HANDLER} | further
+    if settings["PIPELINES"] == "orders":
+        del settings["PIPELINE_AUDIT_EVENT_HUB_NAME"]
+    message = f"pipeline {without.lower()}: EVENT_HANDLER is missing: set PIPELINE_{without}_EVENT"
+    with pytest.raises(PipelineError, match=message):
+        breakwater.blueprint(settings)
+
+
+@pytest.mark.parametrize(
     ("name", "value", "message"),
     [
-        ("PIPELINE_AUDIT_EVENT_HANDLER", "json:load_it", "pipeline audit: .*json has no load_it"),
-        ("PIPELINE_AUDIT_PROCESSING_MAX_LANES", "0", "pipeline audit: .*MAX_LANES"),
-        ("PIPELINE_AUDIT_BREAKER_WINDOW_SECONDS", "abc", "pipeline audit: .*WINDOW_SECONDS"),
+        ("PIPELINE_AUDIT_EVENT_HANDLER", "json:load_it", r"pipeline audit: {} .*has no 'load_it'"),
+        ("PIPELINE_AUDIT_PROCESSING_MAX_LANES", "0", "pipeline audit: {} is '0'"),
+        ("PIPELINE_AUDIT_BREAKER_WINDOW_SECONDS", "abc", "pipeline audit: {} is 'abc'"),
+        ("PIPELINE_AUDIT_PROCESSING_HOLD_SECONDS", "3599", "pipeline audit: {} is 3599, but"),
+        ("PIPELINE_AUDTI_EVENT_HANDLER", "json:load", "{} is a setting of no pipeline"),
         (
             "PIPELINE_AUDIT_PROCESSING_WATCHDOG_SECONDS",
             "60",
@@ -134,7 +162,7 @@ def test_only_declared_pipeline_has_its_name_in_its_function() -> None:
 def test_wrong_setting_of_a_pipeline_is_refused_with_its_name(
     name: str, value: str, message: str
 ) -> None:
-    with pytest.raises((ConfigurationError, HandlerLoadError), match=message):
+    with pytest.raises((ConfigurationError, HandlerLoadError), match=message.format(name)):
         breakwater.blueprint(TWO | {name: value})
 
 

@@ -11,13 +11,16 @@ import pytest
 from websockets.asyncio.client import connect
 
 from breaker import CircuitState
+from breaker.configuration.errors import ConfigurationError
 from console.app import create_console
 from console.backplane.coordination import MemoryCoordination
+from console.composition import compose
 from console.live.presence import PAGE, Presence
 from console.rewind.api import REWIND
 from console.settings import ConsoleSettings
 from processing.site.client import Site
 from processing.site.settings import SiteSettings
+from scripts.load_app import SETTINGS
 from tests.support.arm import Arm
 from tests.support.console.pipelines import Lines
 from tests.support.console.server import (
@@ -264,3 +267,23 @@ async def test_page_of_one_pipeline_is_a_mark_for_all() -> None:
 
 def _no_identity() -> Any:
     raise AssertionError("the local stack takes no token")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("STOPS_APP", "maybe"),
+        ("POISON_QUEUE", "A_B"),
+        ("PROCESSING_MAX_LANES", "0"),
+        ("BREAKER_MODE", "x"),
+        ("DEPENDENCY_BANK_RECOVERY", "x"),
+    ],
+)
+def test_console_names_the_own_setting_of_a_pipeline_that_it_refuses(name: str, value: str) -> None:
+    """`breakwater up` shows the same text."""
+    variable = f"PIPELINE_AUDIT_{name}"
+    values = SETTINGS | {"PIPELINES": "orders,audit", variable: value}
+    values["PIPELINE_AUDIT_EVENT_HUB_NAME"] = "audit"
+    message = f"^pipeline audit: (the app setting )?{variable} is '{value}'"
+    with pytest.raises(ConfigurationError, match=message):
+        compose(values, ConsoleSettings(token=TOKEN))

@@ -9,7 +9,7 @@ import pytest
 from breaker.configuration.pipelines import PipelineError
 from local.event_hubs.config import HubConfig, NamespaceConfig
 from local.services.event_hubs import Hub, event_hubs_service
-from local.settings_file import APP_DEFAULTS
+from local.settings_file import APP_DEFAULTS, app_settings
 from local.stack.hubs import hubs_of
 from local.state_directory import StateDirectory
 
@@ -51,6 +51,18 @@ def test_pipelines_that_read_the_same_events_are_refused(directory: StateDirecto
     """The app would refuse them too, but only once the stack is up."""
     with pytest.raises(PipelineError, match="read the hub events with the consumer group"):
         hubs(directory, PIPELINES="orders,audit")
+
+
+def test_pipeline_without_a_handler_is_refused(directory: StateDirectory) -> None:
+    """A handler of one pipeline is not that of the others, and the sample is not, either."""
+    own = TWO | {"PIPELINE_ORDERS_EVENT_HANDLER": "orders:handle"}
+    addresses = dict.fromkeys(
+        ("storage", "event_hub", "redis_url", "topic_endpoint", "topic_key"), "x"
+    )
+    with pytest.raises(PipelineError, match="pipeline audit: EVENT_HANDLER is missing: set PIPE"):
+        hubs_of(app_settings(**addresses, overrides=own), directory, None)
+    sample = app_settings(**addresses, overrides=TWO)
+    assert len(hubs_of(sample, directory, None)) == 2
 
 
 def test_endpoint_serves_each_hub_with_its_groups(tmp_path: Path) -> None:

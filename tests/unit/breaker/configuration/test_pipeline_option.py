@@ -11,7 +11,8 @@ import click
 import pytest
 from click.shell_completion import ShellComplete
 
-from breaker.configuration.command_line import FAILED, NOT_HEALTHY, Refused, exit_codes, run
+from breaker import BreakerSettings
+from breaker.configuration.command_line import DONE, FAILED, NOT_HEALTHY, Refused, exit_codes, run
 from breaker.configuration.errors import ConfigurationError
 from breaker.configuration.pipeline_option import (
     choice,
@@ -121,6 +122,34 @@ def test_error_names_the_pipeline(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert capsys.readouterr().err == "breakwater: the hub is away\n"
 
 
+def test_error_names_the_own_setting_of_the_pipeline(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    @top.command("judge")
+    @on_one_pipeline
+    @exit_codes({ConfigurationError: 2})
+    def judge(pipeline: Pipeline) -> None:
+        BreakerSettings.from_mapping(pipeline.settings)
+
+    wrong = TWO | {"PIPELINE_AUDIT_STOPS_APP": "maybe"}
+    assert _run(tmp_path, wrong, "judge", "--pipeline", "audit") == 2
+    error = "breakwater: pipeline audit: PIPELINE_AUDIT_STOPS_APP is 'maybe': it takes true or"
+    assert error in capsys.readouterr().err
+
+
+async def test_error_of_one_of_several_names_its_own_setting(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    async def one(pipeline: Pipeline) -> int:
+        BreakerSettings.from_mapping(pipeline.settings)
+        return DONE
+
+    pipelines = pipelines_of(TWO | {"PIPELINE_AUDIT_BREAKER_MODE": "maybe"})
+    assert await show_each(pipelines, one, codes={ConfigurationError: 2}, headings=False) == 2
+    error = "breakwater: pipeline audit: PIPELINE_AUDIT_BREAKER_MODE is 'maybe'"
+    assert error in capsys.readouterr().err
+
+
 async def test_error_of_one_pipeline_does_not_hide_the_others(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -155,7 +184,7 @@ async def test_fault_of_the_program_is_no_line() -> None:
         (TWO, "or", ["orders"]),
         ({"EVENT_HUB_NAME": "a"}, "", []),
         ({"PIPELINES": "Not a name"}, "", []),
-        (TWO | {"PIPELINE_UNIT_TEST_EVENT_HUB_NAME": "x"}, "a", ["audit"]),
+        (TWO | {"PIPELINE_UNIT_TEST_ID": "x"}, "a", ["audit"]),
     ],
 )
 def test_shell_completes_the_names_in_silence(
