@@ -2,7 +2,8 @@
 
 Tests that share a stack run in one process, so that it is started once. Long tests are spread over
 the first part of the run: all at once they would starve each other of the machine, and at the end
-nothing would be left to run beside them.
+nothing would be left to run beside them. Unit tests, which compute, run beside the others, which
+mostly wait: either kind alone leaves the machine idle or overloads it.
 
 xdist's own groups do not work here: xdist 3.8.0 writes a group's name into `item._nodeid`, which
 pytest 9.2.0 no longer reads: 12 tests of one `xdist_group` go to two processes, six to each.
@@ -62,8 +63,12 @@ def sort(items: list[pytest.Item]) -> None:
         groups.setdefault(group_of(item.nodeid), []).append(item)
     long = [name for name, members in groups.items() if members[0].nodeid.startswith(_LONG)]
     long.sort(key=lambda name: -len(groups[name]))
-    others = [name for name in groups if name not in set(long)]
-    others.sort(key=lambda name: (name != "stack", name.startswith("tests/unit/")))
+    units = [name for name in groups if name.startswith("tests/unit/")]
+    waiting = [name for name in groups if name not in {*long, *units}]
+    waiting.sort(key=lambda name: name != "stack")
+    places = {name: place / len(units) for place, name in enumerate(units)}
+    places |= {name: _SPREAD * place / len(waiting) for place, name in enumerate(waiting)}
+    others = sorted(places, key=lambda name: (places[name], name != "stack"))
     step = 1 + _SPREAD * len(others) / (len(long) + 1)
     for place, name in enumerate(long):
         others.insert(round(place * step), name)
