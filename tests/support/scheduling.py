@@ -65,7 +65,8 @@ def sort(items: list[pytest.Item]) -> None:
     long.sort(key=lambda name: -len(groups[name]))
     units = [name for name in groups if name.startswith("tests/unit/")]
     waiting = [name for name in groups if name not in {*long, *units}]
-    waiting.sort(key=lambda name: name != "stack")
+    together = set(_TOGETHER.values())  # these take long, so that none may come last
+    waiting.sort(key=lambda name: (name != "stack", name not in together))
     places = {name: place / len(units) for place, name in enumerate(units)}
     places |= {name: _SPREAD * place / len(waiting) for place, name in enumerate(waiting)}
     others = sorted(places, key=lambda name: (places[name], name != "stack"))
