@@ -319,7 +319,7 @@ def test_parameter_without_pydantic_is_refused_when_the_app_starts(
 
 @pytest.mark.parametrize("annotation", [list[Order], Sequence[Order], list[Order] | None])
 def test_one_order_for_a_list_of_orders_gets_a_hint(annotation: Any) -> None:
-    """Who wants many events may write `list[Order]`, which is the type of one body."""
+    """The author of the handler may have meant the bodies of many events."""
     parse = body_parser(annotation)
     with pytest.raises(EventModelError, match=r"; a handler of many events takes list\[Event\]$"):
         parse(b'{"id": 1, "amount": 1}')
