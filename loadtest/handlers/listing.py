@@ -1,8 +1,10 @@
-"""The ledger as a handler of lists, for `lists`."""
+"""The ledger as a handler of lists, for `lists`, and for `crash-loop` if it is chosen."""
 
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 from collections.abc import Sequence
 from typing import Any
 
@@ -19,7 +21,8 @@ class ListLedgerHandler(Ledger):
 
     The handler notes for the judge, in `ledger:{<run>}:lists`, how many lists of each size it got.
     `ledger:{<run>}:wrong` has each list whose events were not in order, or of a key that another
-    call of this process had at the same time.
+    call of this process had at the same time. An event with `simulate=kill` ends the process with
+    SIGKILL, and `ledger:{<run>}:deaths` counts the calls with such an event.
 
     Args:
         client: a redis.asyncio client; the handler closes it.
@@ -42,12 +45,19 @@ class ListLedgerHandler(Ledger):
         try:
             await self._note(events, "" if not shared else f"{shared} run in another call")
             for each in events:
+                await self._die(each)
                 raise_simulated(each)
             await self._append_list(events)
         except self._failures as error:
             raise DependencyUnavailableError(f"the ledger's Redis: {error}") from error
         finally:
             self._running -= keys
+
+    async def _die(self, event: Event) -> None:
+        """End the process if the event asks for it, and count its death."""
+        if event.properties.get("simulate") == "kill":
+            await self._client.incr(f"ledger:{{{event.properties.get('run')}}}:deaths")
+            os.kill(os.getpid(), signal.SIGKILL)
 
     async def _append_list(self, events: Sequence[Event]) -> None:
         await self._delay(events, "hang")

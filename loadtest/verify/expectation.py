@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from loadtest.plan.chaos import ChaosPlan, FaultKind
+from loadtest.plan.lists import HANDLER
 from loadtest.plan.settings import WITH_OUTAGE, WITH_REPLICA, AppLimits, Scenario, Settings
 from loadtest.plan.workload import Workload
 
@@ -88,7 +89,7 @@ def expected(settings: Settings, workload: Workload, limits: AppLimits) -> Expec
     own = Expectation.of(workload, limits.failure_threshold)
     if plan is None:
         return own
-    has_lists = settings.scenario is Scenario.LISTS
+    has_lists = settings.app_settings.get("EVENT_HANDLER") == HANDLER
     most_repeats = plan.most_repeats(limits.max_lanes, limits.list_events if has_lists else 0)
     faulty = Expectation(
         least_openings=max(own.least_openings, int(FaultKind.OUTAGE in plan.kinds)),

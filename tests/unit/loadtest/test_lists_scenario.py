@@ -88,6 +88,17 @@ def test_other_scenarios_have_no_lists() -> None:
     assert expected(found, Workload.from_settings(found), limits(found)).most_listed is None
 
 
+def test_handler_of_lists_is_judged_in_other_scenarios_too() -> None:
+    chosen = {"EVENT_HANDLER": HANDLER, "PROCESSING_BATCH_HANDLER_EVENTS": "20"}
+    plain = chaos_settings({"seed": 7, "scenario": Scenario.CRASH_LOOP})
+    found = chaos_settings({"seed": 7, "scenario": Scenario.CRASH_LOOP, "app_settings": chosen})
+    before, after = (
+        expected(each, Workload.from_settings(each), limits(each)) for each in (plain, found)
+    )
+    assert (before.most_listed, after.most_listed) == (None, 20)
+    assert (before.most_suppressed or 0) < (after.most_suppressed or 0)
+
+
 def verdict(lists: ListEvidence, most: int | None = 5, **changes: Any) -> Verdict:
     expectation = Expectation(1, 1, most_suppressed=30, most_listed=most)
     return judge(lists=lists, expectation=expectation, **changes)
