@@ -10,12 +10,13 @@ from dataclasses import asdict
 import click
 
 from breaker.configuration.command_line import json_option
-from breaker.configuration.pipeline_option import on_one_pipeline
+from breaker.configuration.pipeline_option import OPTION, on_one_pipeline
 from breaker.configuration.pipelines import Pipeline
 from processing.cli.moved import say_moved
 from processing.cli.options import command, one_of
 from processing.cli.output import EXAMPLE_IDS, Bar, show_key, show_list, table
 from processing.cli.signals import calling_on_signals, say
+from processing.errors import ProcessingError
 from processing.operations import open_parking, open_redrive
 from processing.parking.event import Lone, event_key
 from processing.poison.other_apps import left_alone
@@ -76,7 +77,7 @@ async def redrive(
     """Replay poisoned events, and the events parked behind them, through the handler.
 
     Deferred keys are left alone unless --key or --id names one. The exit code is 1 if an event is
-    not handled.
+    not handled, or if no event of the pipeline has the named key or id.
     """
     one_of(required=False, key=key is not None, id=event_id is not None, all=replays_all)
     values = pipeline.settings
@@ -87,6 +88,8 @@ async def redrive(
             print(_plan_json(plan) if as_json else _plan(plan))
             async with open_parking(values) as lists:
                 await say_moved(lists)
+            if not plan.events:
+                _check_found(pipeline, selection)
             return 0
         run = RunningRedrive(operator_name(), key=key, id=event_id)
         bar = Bar("tried", quiet=as_json)
@@ -104,7 +107,25 @@ async def redrive(
     print(json.dumps(asdict(summary)) if as_json else summary_text(summary))
     if summary.stopped == INTERRUPTED:
         return 130
+    if summary.found_nothing:
+        _check_found(pipeline, selection)
     return 0 if summary.complete else 1
+
+
+def _check_found(pipeline: Pipeline, selection: Selection) -> None:
+    """Refuse a name that no event has: it may be misspelled, or of another pipeline.
+
+    Raises:
+        ProcessingError: the selection names a key or an event.
+    """
+    if not selection.is_named:
+        return
+    named = f"key {selection.key!r}" if selection.id is None else f"id {selection.id!r}"
+    chosen = f" {OPTION} {pipeline.name}" if pipeline.declared else ""
+    raise ProcessingError(
+        f"no poisoned, parked or deferred event has the {named}; nothing was replayed. "
+        f"`poison list{chosen}` and `parked list{chosen}` show the events that wait"
+    )
 
 
 def _stopping(redrive: Redrive) -> AbstractContextManager[None]:

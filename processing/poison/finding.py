@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 from processing.errors import OtherAppError, ProcessingError, StorageUnavailableError
-from processing.identity import Identity
+from processing.identity import PIPELINE, Identity
 from processing.poison.index.entry import IndexEntry
 from processing.poison.index.index import PAGE_ENTRIES, PoisonIndex
 from processing.poison.message import PoisonMessage
@@ -80,8 +80,10 @@ def _copies_of_one(
             raise refusal(named[0], own)
         found = named
     if not found:
+        chosen = "" if own.pipeline == PIPELINE else f" --pipeline {own.pipeline}"
         raise ProcessingError(
-            f"no poison message with the id {text!r} is in the queue; `poison list` lists the ids"
+            f"no poison message with the id {text!r} is in the queue; `poison list{chosen}` lists "
+            "the ids"
         )
     if len(found) > 1:
         ids = "".join(f"\n  {message.id} of {message.source.identity.app}" for message in found)

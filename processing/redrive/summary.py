@@ -124,6 +124,12 @@ class RedriveSummary:
     held_elsewhere: int = 0
 
     @property
+    def found_nothing(self) -> bool:
+        """Return whether the redrive selected no event of the app, not even a replayed one."""
+        found = self.replayed or self.stale or self.released or self.deferred
+        return self.complete and not found
+
+    @property
     def complete(self) -> bool:
         """Return whether every selected event is handled or discarded."""
         kept = self.failed or self.busy or self.left or self.still_deferred or self.held_elsewhere

@@ -128,3 +128,32 @@ async def test_refusal_says_which_pipeline_has_the_event(shared: TwoApps) -> Non
     large = await audit.poison("bob", 10, LARGE)
     shown = await orders.run("poison", "show", large.id)
     assert "show it with the settings of that app and --pipeline audit" in shown.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (("redrive", "--id", "9/9/9"), "id '9/9/9'"),
+        (("redrive", "--key", "bob"), "key 'bob'"),
+        (("redrive", "--key", "bob", "--dry-run"), "key 'bob'"),
+    ],
+)
+async def test_redrive_of_an_event_that_the_pipeline_does_not_have_is_an_error(
+    shared: TwoApps, arguments: tuple[str, ...], named: str
+) -> None:
+    """An operator with the wrong pipeline or a misspelled name must not see a success."""
+    orders, audit = shared.a, shared.b
+    await audit.poison("bob", 9)
+    ended = await orders.run(*arguments)
+    assert ended.code == 1, ended
+    assert (
+        f"breakwater: pipeline orders: no poisoned, parked or deferred event has the {named}"
+        in ended.err
+    )
+    assert "`poison list --pipeline orders` and `parked list --pipeline orders`" in ended.err
+    assert (await orders.run("redrive")).code == 0, "nothing waits, and nothing is named"
+
+
+async def test_search_for_a_message_says_how_to_list_those_of_its_pipeline(shared: TwoApps) -> None:
+    ended = await shared.a.run("poison", "show", "9/9/9")
+    assert (ended.code, "`poison list --pipeline orders` lists the ids" in ended.err) == (1, True)
