@@ -355,7 +355,8 @@ class CircuitBreaker(GuardedCalls, RegisteredCircuit, CircuitView):
                 )
             length = f" (for {format_duration(for_seconds)})"
         text = clip(text, MAX_ERROR_CHARS - len(length)) + length
-        return self._take(await self._store.isolate(self._rules, name, text, for_seconds or 0.0))
+        rules = await self._rules_to_isolate()
+        return self._take(await self._store.isolate(rules, name, text, for_seconds or 0.0))
 
     async def deliver_alerts(self) -> int:
         """Publish the undelivered alerts of all instances and return their number.

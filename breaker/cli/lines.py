@@ -10,7 +10,6 @@ from typing import Any
 from breaker.circuit import CircuitBreaker
 from breaker.configuration.one_line import escaped
 from breaker.duration import format_duration
-from breaker.kinds import CircuitKind, kind_of
 from breaker.names import split_name
 from breaker.registration import Registration
 from breaker.settings import Mode, Recovery
@@ -48,7 +47,11 @@ def document(
 
 def _fields(breaker: CircuitBreaker) -> dict[str, Any]:
     settings = breaker.settings
-    return asdict(breaker.circuit) | {"mode": settings.mode, "recovery": settings.recovery}
+    return asdict(breaker.circuit) | {
+        "stops_app": breaker.stops_app,
+        "mode": settings.mode,
+        "recovery": settings.recovery,
+    }
 
 
 def table(
@@ -78,9 +81,10 @@ def table(
     }
     if circuit.problem:
         rows["problem"] = circuit.problem
-    kind = kind_of(circuit.name, stops_app=breaker.settings.stops_app)
-    if kind is CircuitKind.PIPELINE:
+    if not breaker.stops_app and not split_name(circuit.name)[1]:
         rows["scope"] = "one pipeline: an opening holds its events, and does not stop the app"
+    elif breaker.stops_app and chosen:
+        rows["scope"] = "the app: an opening stops the app, with all its pipelines"
     if breaker.settings.mode is Mode.OBSERVE:
         rows["mode"] = "observe: no rule opens the circuit; the history says when one would have"
     if circuit.retry_after is not None or circuit.state is CircuitState.ISOLATED:

@@ -180,7 +180,7 @@ async def _generation_and_operator(request: Request) -> tuple[int, str]:
 
 
 def _answer(breaker: CircuitBreaker, circuit: Circuit) -> ApiResponse:
-    return ApiResponse(circuit_document(circuit, breaker.settings))
+    return ApiResponse(circuit_document(breaker, circuit))
 
 
 def _duration_in(document: dict[str, Any], name: str) -> int | None:

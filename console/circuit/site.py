@@ -21,7 +21,7 @@ from console.web.responses import ApiResponse
 from processing.site.acts import Act, act
 from processing.site.settings import NOT_SET
 from processing.site.statement import Seen, refusal_of_start, refusal_of_stop, statement
-from processing.site.watch import SiteWatch, stops_app
+from processing.site.watch import SiteWatch
 
 logger = logging.getLogger(__name__)
 
@@ -83,7 +83,7 @@ class SiteApi:
         document = await read_object(request)
         by = operator_of(request, document)
         breaker = self._breaker
-        if kind is StepKind.STOP and not stops_app(breaker.circuit, breaker.settings):
+        if kind is StepKind.STOP and not breaker.stops_app:
             raise HTTPException(409, STOPS_ALL)
         reason = text_in(document, "reason") if document.get("reason") else ""
         if self._watch.site is None:

@@ -12,7 +12,6 @@ from typing import Any
 from breaker import BreakerError, BreakerSettings, Circuit, CircuitBreaker
 from console.live.fanout import Fanout
 from console.live.registered import RegisteredRules
-from processing.site.watch import stops_app
 
 logger = logging.getLogger(__name__)
 
@@ -61,7 +60,7 @@ class Reading:
         """
         circuit = self.circuit = self._breaker.circuit
         await self._registered.read(pages=pages)
-        self.document = circuit_document(circuit, self._registered.settings) | {
+        self.document = circuit_document(self._breaker, circuit, self._registered.settings) | {
             "failure_threshold": self._registered.settings.failure_threshold,
             "note": self._registered.note,
         }
@@ -109,11 +108,20 @@ async def history_text(breaker: CircuitBreaker, limit: int = ENTRIES) -> str:
     return encoded(entries)
 
 
-def circuit_document(circuit: Circuit, settings: BreakerSettings) -> dict[str, Any]:
-    """Return a circuit as the page receives it, with the settings that decide on its state."""
+def circuit_document(
+    breaker: CircuitBreaker, circuit: Circuit, settings: BreakerSettings | None = None
+) -> dict[str, Any]:
+    """Return a circuit as the page receives it, with the settings that decide on its state.
+
+    Args:
+        breaker: the circuit.
+        circuit: the state to show.
+        settings: the settings; None: those of `breaker`.
+    """
+    settings = settings or breaker.settings
     return asdict(circuit) | {
         "mode": settings.mode,
-        "stops_app": stops_app(circuit, settings),
+        "stops_app": breaker.stops_app,
         "recovery": settings.recovery,
         "failure_ratio": settings.failure_ratio,
         "minimum_throughput": settings.minimum_throughput,

@@ -14,7 +14,6 @@ from console.live import circuit_feed
 from console.live.circuit_feed import encoded
 from console.live.dependency_feed import next_change
 from console.pipelines.console import PipelineConsole
-from processing.site.watch import stops_app
 
 OLD_SECONDS = 15.0
 """Numbers that are older are shown as unknown, as on the page of one pipeline."""
@@ -44,7 +43,7 @@ class PipelineRow:
         return {
             "name": self._pipeline.name,
             "circuit": circuit.name,
-            "kind": kind_of(circuit.name, stops_app=stops_app(circuit, breaker.settings)),
+            "kind": kind_of(circuit.name, stops_app=breaker.stops_app),
             "state": circuit.state,
             "mode": breaker.settings.mode,
             "generation": circuit.generation,

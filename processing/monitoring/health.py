@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 from breaker import Circuit, CircuitBreaker, CircuitState, Mode
@@ -117,7 +117,7 @@ class Health:
 
     async def report(self) -> HealthReport:
         """Return the circuit's state in this instance, and lag and state of all partitions."""
-        circuit = self._breaker.circuit
+        circuit = replace(self._breaker.circuit, stops_app=self._breaker.stops_app)
         problems = [circuit.problem] if circuit.problem else []
         if circuit.degraded and not problems:
             problems.append("the circuit's store cannot be reached")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from breaker import BreakerSettings, Circuit, CircuitBreaker, CircuitState, StoreUnavailableError
+from breaker import CircuitBreaker, StoreUnavailableError
 from breaker.chain import ChainStatus
 from processing.errors import SiteError, StorageUnavailableError
 from processing.site.client import Site
@@ -67,7 +67,7 @@ class SiteWatch:
             reports=await self._read_reports(start.at if start and start.accepted else None),
             now=self._now(),
             how_to_start=self._how_to_start,
-            stops_app=stops_app(self._breaker.circuit, self._breaker.settings),
+            stops_app=self._breaker.stops_app,
         )
 
     async def _chain(self) -> ChainStatus | None:
@@ -83,11 +83,3 @@ class SiteWatch:
             return await self._reports.read(started_at)
         except StorageUnavailableError:
             return None
-
-
-def stops_app(circuit: Circuit, settings: BreakerSettings) -> bool:
-    """Return whether the current opening stops the app; of a closed circuit, whether the next does.
-
-    The opener has decided on the current opening, whatever the settings of a tool say.
-    """
-    return settings.stops_app if circuit.state is CircuitState.CLOSED else circuit.stops_app

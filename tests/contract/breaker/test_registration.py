@@ -11,6 +11,7 @@ import pytest
 from breaker import (
     BreakerSettings,
     CircuitBreaker,
+    CircuitState,
     CircuitStore,
     DependencyCircuits,
     DependencySettings,
@@ -20,6 +21,7 @@ from breaker import (
     MemoryCircuitStore,
     MemoryDependencyStore,
     Mode,
+    Permit,
     Recovery,
     RedisCircuitStore,
     RedisDependencyStore,
@@ -112,6 +114,52 @@ async def test_poll_with_a_report_registers_the_instance(app: App) -> None:
     found = await app.tool().registration()
     assert found is not None
     assert [each.name for each in found.alive] == ["one"]
+
+
+async def test_isolation_by_a_tool_with_other_settings_has_the_kind_of_the_app(app: App) -> None:
+    """A console without the settings of the pipelines must not let the isolation stop the app."""
+    one = app.breaker(BREAKER_STOPS_APP="false", BREAKER_FAILURE_THRESHOLD="1")
+    await one.refresh()
+    await one.record_failure("a", "boom", Permit(0))
+    tool = app.tool()
+    isolated = await tool.isolate("eve", "maintenance", 5)
+    assert (isolated.state, isolated.kind) == (CircuitState.ISOLATED, "pipeline")
+    app.clock.advance(5)
+    opened = await tool.refresh()
+    assert (opened.state, opened.generation, opened.kind) == (CircuitState.OPEN, 3, "pipeline")
+
+
+async def test_tool_says_of_a_closed_circuit_whether_the_app_would_stop(app: App) -> None:
+    """The tool uses its own settings until it has read those of the app."""
+    await app.breaker(BREAKER_STOPS_APP="false").refresh()
+    tool = app.tool()
+    own = tool.stops_app
+    await tool.registration()
+    assert (own, tool.stops_app) == (True, False)
+    two = app.breaker("two")
+    await two.registration()
+    assert two.stops_app  # an instance uses its own settings
+
+
+async def test_tool_believes_the_opener_about_the_current_opening(app: App) -> None:
+    """Settings that were changed after the opening count for the next one."""
+    opener = app.breaker(BREAKER_FAILURE_THRESHOLD="1")
+    await opener.record_failure("a", "boom", Permit(0))
+    await app.breaker(BREAKER_STOPS_APP="false").refresh()
+    tool = app.tool()
+    await tool.registration()
+    await tool.refresh()
+    current = tool.stops_app
+    await tool.close_circuit(1, "eve")
+    assert (current, tool.stops_app) == (True, False)
+
+
+async def test_circuit_of_a_dependency_never_stops_the_app(app: App) -> None:
+    bank = await app.dependencies().use("bank")
+    assert bank is not None
+    assert not bank.stops_app
+    assert (await bank.isolate("eve", "maintenance")).kind == "dependency"
+    assert not bank.stops_app
 
 
 async def test_circuit_that_nobody_registered_is_refused_with_the_known_names(app: App) -> None:

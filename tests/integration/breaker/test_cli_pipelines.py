@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
 from breaker import BreakerSettings, CircuitBreaker, Permit, RedisCircuitStore
 from tests.integration.breaker.test_cli import cli
 from tests.support.patience import STORE_SECONDS
@@ -32,16 +34,49 @@ async def test_overviews_show_all_pipelines(redis_url: str) -> None:
     assert audit.startswith("Pipeline audit\ncircuit    c-audit\n")
     assert "boom of orders" in orders
     assert "boom of audit" in audit
-    scope = "scope      one pipeline: an opening holds its events, and does not stop the app\n"
-    assert (scope in orders, scope in audit) == (True, False)
+    assert (
+        "scope      one pipeline: an opening holds its events, and does not stop the app\n"
+        in orders
+    )
+    assert "scope      the app: an opening stops the app, with all its pipelines\n" in audit
     code, out, _ = await cli("status", "--json", REDIS_URL=redis_url, **TWO)
     assert code == 0
     found = json.loads(out)["pipelines"]
     assert {name: each["name"] for name, each in found.items()} == NAMES
+    stops = {"orders": False, "audit": True}
+    assert {name: each["stops_app"] for name, each in found.items()} == stops
     code, out, _ = await cli("history", "--json", REDIS_URL=redis_url, **TWO)
     assert code == 0
     lines = [json.loads(line) for line in out.splitlines()]
     assert {line["pipeline"] for line in lines} == {"orders", "audit"}
+
+
+@pytest.mark.parametrize("stops_app", [True, False])
+async def test_circuit_that_never_opened_says_whether_it_stops_the_app(
+    redis_url: str, stops_app: bool
+) -> None:
+    """The settings of the app's instances decide, not those of the terminal."""
+    rules = BreakerSettings(name="c-audit", stops_app=stops_app)
+    store = RedisCircuitStore(redis_url, "c-audit", timeout_seconds=STORE_SECONDS)
+    async with CircuitBreaker(store, rules, instance="app:1"):
+        pass
+    named = ("status", "--pipeline", "audit")
+    _, out, _ = await cli(*named, "--json", REDIS_URL=redis_url, **TWO)
+    assert json.loads(out)["stops_app"] is stops_app
+    _, out, _ = await cli(*named, REDIS_URL=redis_url, **TWO)
+    scope = "the app: an opening stops the app" if stops_app else "one pipeline: an opening holds"
+    assert f"scope      {scope}" in out
+
+
+async def test_opening_that_stopped_the_app_is_shown_as_such(redis_url: str) -> None:
+    """The settings may have changed since the opening."""
+    for stops_app in (True, False):
+        rules = BreakerSettings(name="c-audit", failure_threshold=1, stops_app=stops_app)
+        store = RedisCircuitStore(redis_url, "c-audit", timeout_seconds=STORE_SECONDS)
+        async with CircuitBreaker(store, rules, instance="app:1") as breaker:
+            await breaker.record_failure("a", "boom", Permit(0))
+    _, out, _ = await cli("status", "--pipeline", "audit", REDIS_URL=redis_url, **TWO)
+    assert "scope      the app: an opening stops the app, with all its pipelines\n" in out
 
 
 async def test_named_pipeline_is_shown_as_an_app_with_one(redis_url: str) -> None:

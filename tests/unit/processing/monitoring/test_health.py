@@ -48,6 +48,15 @@ async def test_healthy_instance_reports_watermark_and_lag(rig: WatchRig) -> None
     assert [each["state"] for each in found["partitions"]] == ["ok", "ok", "ok"]
 
 
+async def test_report_says_whether_an_opening_stops_the_app() -> None:
+    """Of a circuit that never opened, the setting decides."""
+    rules, clock = BreakerSettings(stops_app=False), ManualClock()
+    store = MemoryCircuitStore(rules.name, now_us=clock.now_us)
+    async with CircuitBreaker(store, rules, clock=clock) as breaker:
+        report = await WatchRig(breaker, clock).health.report()
+    assert report.to_json()["circuit"]["stops_app"] is False
+
+
 async def test_lag_counts_the_events_in_parked_lists(rig: WatchRig) -> None:
     """A deferred or parked event is not handled, although the watermark has passed it."""
     await rig.progress.commit(SOURCE, 0, Mark(9, 1), [])
