@@ -148,7 +148,9 @@ def _only_reader(pipeline: Pipeline) -> tuple[str, str]:
         raise ValueError(
             f"this app has a blueprint for the hub {hub!r} and the consumer group {group!r} "
             "already; with a second one, the host would give each of them the events of only half "
-            "of the partitions. Register one blueprint, and let its handler call the code of both"
+            "of the partitions. Register one blueprint: Routes call a handler for each type of "
+            "event, and PIPELINES declares several pipelines, each with a hub or a consumer group "
+            "of its own"
         )
     return hub, group
 

@@ -13,7 +13,7 @@ from processing.handlers.checking import check_handler, has_state, instance_of
 from processing.handlers.lifetime import START_SECONDS, Lifetime
 from processing.handlers.loaded import Handler, LoadedHandler
 from processing.handlers.missing import missing_text
-from processing.handlers.own_frames import note_handler
+from processing.handlers.own_frames import note_handler, own_place
 from processing.handlers.raised import describe, type_name
 from processing.handlers.route_table import RouteTable, check_routes, routes_have_state
 from processing.handlers.routes import Routes
@@ -115,9 +115,7 @@ def find_handler(spec: str) -> Any:
         module = importlib.import_module(module_name)
     except (Exception, SystemExit) as error:
         raise HandlerLoadError(
-            f"EVENT_HANDLER {spec!r}: importing {module_name} failed: "
-            f"{type_name(error)}: {describe(error)}; it takes a module beside function_app.py, or "
-            "an installed module"
+            f"EVENT_HANDLER {spec!r}: {_import_text(module_name, error)}"
         ) from error
     found: Any = module
     for part in attribute.split("."):
@@ -127,6 +125,22 @@ def find_handler(spec: str) -> Any:
     _check(found, f"EVENT_HANDLER {spec!r}")
     note_handler(module_name)
     return found
+
+
+def _import_text(module_name: str, error: BaseException) -> str:
+    """Return what an import has raised and where, and what to do if a module is missing."""
+    text = f"{type_name(error)}: {describe(error)}"
+    missing = error.name if isinstance(error, ModuleNotFoundError) else None
+    if missing and f"{module_name}.".startswith(f"{missing}."):
+        return (
+            f"importing {module_name} failed: {text}; it takes a module beside function_app.py, "
+            "or an installed module"
+        )
+    place = own_place(error)
+    text = f"importing {module_name} failed{f' at {place}' if place else ''}: {text}"
+    if missing:
+        text += f"; {missing} must be beside function_app.py, or its package in requirements.txt"
+    return text
 
 
 def _check(found: Any, named: str) -> None:

@@ -51,6 +51,15 @@ def own_frames(error: BaseException) -> tuple[str, ...]:
         return ()
 
 
+def own_place(error: BaseException) -> str:
+    """Return the file and line of the innermost own frame, such as `orders.py:12`; "" for none."""
+    try:
+        frames = list(_frames(error))
+        return frames[-1].rpartition(" ")[0] if frames else ""
+    except Exception:  # see `own_frames`
+        return ""
+
+
 def _chain(error: BaseException) -> Iterator[BaseException]:
     """Yield the error, its causes, and the first error of each group."""
     current: BaseException | None = error

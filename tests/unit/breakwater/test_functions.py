@@ -71,7 +71,9 @@ def test_second_blueprint_of_a_hub_is_refused(group: str) -> None:
     app = func.FunctionApp()
     app.register_functions(breakwater.blueprint(SETTINGS))
     second = SETTINGS | {"EVENT_HUB_CONSUMER_GROUP": group}
-    with pytest.raises(ValueError, match=r"hub 'events' and the consumer group .* Register one"):
+    with pytest.raises(
+        ValueError, match=r"hub 'events' and the consumer group .* Routes .* PIPELINES"
+    ):
         breakwater.blueprint(second, prefix="second_", route="second")
 
 

@@ -111,8 +111,46 @@ def test_module_that_exits_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     """An import that calls sys.exit must not end the host without a word."""
     monkeypatch.syspath_prepend(str(tmp_path))
     (tmp_path / "exits.py").write_text("import sys\nsys.exit(3)\n")
-    with pytest.raises(HandlerLoadError, match="importing exits failed: SystemExit: 3"):
+    with pytest.raises(
+        HandlerLoadError, match=r"importing exits failed at exits\.py:2: SystemExit: 3$"
+    ):
         find_handler("exits:handle")
+
+
+@pytest.mark.parametrize(
+    ("code", "says"),
+    [
+        (
+            "import no_such_library",
+            " at shop.py:2: ModuleNotFoundError: No module named 'no_such_library'; "
+            "no_such_library must be beside function_app.py, or its package in requirements.txt",
+        ),
+        ("def broken(", ": SyntaxError: '(' was never closed (shop.py, line 2)"),
+        ("URL = os.environ['NO_SUCH_URL']", " at shop.py:2: KeyError: 'NO_SUCH_URL'"),
+        ("print(undefined)", " at shop.py:2: NameError: name 'undefined' is not defined"),
+        (
+            "from breakwater import Routes; r = Routes(by='t'); r.default(len); r.default(max)",
+            " at shop.py:2: HandlerLoadError: two default handlers: len and max; there is one",
+        ),
+    ],
+)
+def test_error_of_an_import_names_the_line_and_no_wrong_remedy(
+    code: str, says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The module was found, so the advice to put one beside function_app.py would mislead."""
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "shop.py").write_text(f"import os\n{code}\n")
+    with pytest.raises(HandlerLoadError) as refused:
+        find_handler("shop:handle")
+    assert f"importing shop failed{says}" in str(refused.value)
+    assert "takes a module" not in str(refused.value)
+
+
+@pytest.mark.parametrize("module", ["no_such_module", "json.no_such_part", "json.decoder.part"])
+def test_missing_module_of_the_handler_is_named_with_its_place(module: str) -> None:
+    says = f"importing {module} failed: ModuleNotFoundError: .*; it takes a module beside function"
+    with pytest.raises(HandlerLoadError, match=says):
+        find_handler(f"{module}:handle")
 
 
 @pytest.mark.parametrize(
