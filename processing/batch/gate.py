@@ -73,7 +73,7 @@ class Gate:
         hold.turns = None  # it refers to the hold; the cycle would wait for a collection
 
     def leave_turn(self) -> None:
-        """Give the current lane's turn of careful mode back, because the lane has ended."""
+        """Give the current lane's turn of careful mode back: it has ended, or waits for others."""
         self._careful.leave()
 
     def stop(self) -> None:

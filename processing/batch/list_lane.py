@@ -39,6 +39,8 @@ class ListLane(Lane):
                 events = events[done:]
             if not alone:
                 continue
+            # The lanes that hold `alone` wait for the turn of careful mode.
+            self._parts.gate.leave_turn()
             async with self._run.alone:  # as many as a handler of one event has at the same time
                 behind = await super()._handle(events[:alone])
             events = [*behind, *events[alone:]]
@@ -62,17 +64,20 @@ class ListLane(Lane):
         probes = permit.probe_id is not None
         try:
             offered = events[:1] if probes else events
-            done, alone, error = await self._lists.offer(offered, permit)
+            done, alone, error, written = await self._lists.offer(offered, permit)
         except BaseException:
             await gate.release(permit)
             raise
         if not done:
             await gate.release(permit)
         elif probes:
-            await self._finish_probe(events[0], permit)
+            await self._finish_outcome(events[0], permit, None)
         else:
             self.handled += done
-            await self._finish_events(events[:done])
+        if written is not None:
+            await self._progress.written(written)
+            for event in events[:done]:
+                self._parts.telemetry.event_finished(event)
         self._known = None if error is None else (error, permit)
         return done, alone
 
@@ -92,12 +97,3 @@ class ListLane(Lane):
             await self._parts.handle(event)
 
         return handle
-
-    async def _finish_probe(self, event: Event, permit: Permit) -> None:
-        await self._finish_outcome(event, permit, None)
-        await self._finish_events([event])
-
-    async def _finish_events(self, events: Sequence[Event]) -> None:
-        await self._progress.finish_all(events)
-        for event in events:
-            self._parts.telemetry.event_finished(event)

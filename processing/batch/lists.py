@@ -29,11 +29,13 @@ class Reply(NamedTuple):
         done: number of events that were handled.
         alone: number of events behind these that must be called alone.
         error: the error of a call with the first of these alone; None: there was no such call.
+        written: the end of the write of the events that were handled; None: there are none.
     """
 
     done: int
     alone: int = 0
     error: Exception | None = None
+    written: asyncio.Future[None] | None = None
 
 
 @dataclass(slots=True, eq=False)
@@ -44,6 +46,7 @@ class _Offer:
         reply: the answer to the lane.
         taken: number of the first events that are in the present list.
         done: number of the first events that were handled.
+        written: the end of the write of these.
     """
 
     events: Sequence[Event]
@@ -51,10 +54,18 @@ class _Offer:
     reply: asyncio.Future[Reply]
     taken: int = 0
     done: int = 0
+    written: asyncio.Future[None] | None = None
+
+
+class _HeldError(Exception):
+    """A list may not start now; its events go back to their lanes, which wait at the gate."""
 
 
 class ListCalls:
     """The lists of one invocation, one call at a time.
+
+    The events of a call that succeeds are recorded at once. Their lanes may hear of it only after
+    further calls and pauses, and a stop, a lost claim or a kill may come before that.
 
     Args:
         run: the invocation.
@@ -124,20 +135,24 @@ class ListCalls:
                 raise
         finally:
             self._caller = None
+            self._owners = {}
             if self._scope is not None:
                 scope, self._scope = self._scope, None
                 await scope.close()
 
     def _fail(self, error: BaseException) -> None:
-        """End all offers with an error that is no error of the handler."""
+        """End all offers, because of an error that is no error of the handler.
+
+        The lanes count what was handled, and then the gate raises the error.
+        """
+        if isinstance(error, Exception):
+            self._run.hold.halt(error)
         for offer in {*self._owners.values(), *self._waiting}:
-            if offer.reply.done():
-                continue
             if isinstance(error, Exception):
-                offer.reply.set_exception(error)
+                _answer(offer)
             else:
                 offer.reply.cancel()
-        self._owners, self._waiting = {}, []
+        self._waiting = []
 
     def _take(self) -> list[Event]:
         """Return the oldest events of all offers, in the order of the partition."""
@@ -177,6 +192,10 @@ class ListCalls:
         offers = {self._owners[each.sequence_number] for each in events}
         return all(map(self._admits, offers))
 
+    def _check_start(self, events: Sequence[Event]) -> None:
+        if not self._may_call(events):
+            raise _HeldError
+
     async def _call_list(self, events: list[Event]) -> None:
         """Call the handler with a list, and search a failed list for the event that fails."""
         if len(events) == 1 and self._owners[events[0].sequence_number].permit.probe_id is not None:
@@ -186,10 +205,11 @@ class ListCalls:
         while search.part:
             begin, end = search.done, search.end
             part = events[begin : begin + search.part]
-            if not self._may_call(part):
+            try:
+                failure = await self._try(part)
+            except _HeldError:
                 self._return(events[begin:end])
                 return
-            failure = await self._try(part)
             search.note(None if failure is None else failure.kind)
             self._finish(events[begin : search.done])
             self._return(events[search.end : end])
@@ -204,6 +224,9 @@ class ListCalls:
         """Call the handler, again after a short pause if a dependency failed; return the failure.
 
         The lane of an event alone makes the further attempts itself.
+
+        Raises:
+            _HeldError: the list may not start, or not again, now.
         """
         listed, now = tuple(events), self._run.now
         until = now() + self._parts.settings.retry_max_seconds
@@ -212,15 +235,22 @@ class ListCalls:
             self._served.clear()
             await self._parts.handle_list(listed)
 
+        async def check() -> None:
+            await self._run.check_claim()
+            self._check_start(listed)
+
         def gives_up(verdict: Verdict) -> bool:
             keeps = verdict.kind.keeps and len(listed) > 1
             return not keeps or now() >= until or not self._may_call(listed)
 
-        failure = await self._parts.retry_list.run(
-            call, listed[0], gives_up, self._run.check_claim, self._run.pause
-        )
-        if self._scope is not None and self._scope.unsettled:
-            await self._scope.end()
+        self._check_start(listed)
+        try:
+            failure = await self._parts.retry_list.run(
+                call, listed[0], gives_up, check, self._run.pause
+            )
+        finally:
+            if self._scope is not None and self._scope.unsettled:
+                await self._scope.end()
         if failure is not None:
             return failure
         for name in self._served:
@@ -228,10 +258,13 @@ class ListCalls:
         return None
 
     def _finish(self, events: Sequence[Event]) -> None:
-        """Note events that were handled, and answer the offers that have no others."""
+        """Record events that were handled, and answer the offers that have no others."""
+        progress = self._run.progress
+        written = progress.note(events) if events and progress is not None else None
         for each in events:
             offer = self._owners[each.sequence_number]
             offer.done += 1
+            offer.written = written
             if offer.done == offer.taken:
                 _answer(offer)
 
@@ -252,4 +285,4 @@ class ListCalls:
 
 def _answer(offer: _Offer, alone: int = 0, error: Exception | None = None) -> None:
     if not offer.reply.done():
-        offer.reply.set_result(Reply(offer.done, alone, error))
+        offer.reply.set_result(Reply(offer.done, alone, error, offer.written))

@@ -67,6 +67,9 @@ class ListReplay:
         while search.part and self._may_call(need):
             begin = search.done
             part = [event for _, event in events[begin : begin + search.part]]
+            await self._begin()
+            if not self._may_call(need):  # careful mode may have begun
+                break
             search.note(await self._try(part))
             for number in range(begin, search.done):
                 parked, event = events[number]
@@ -100,7 +103,6 @@ class ListReplay:
 
     async def _try(self, events: Sequence[Event]) -> FailureKind | None:
         """Call the handler once with a list; return the kind of its failure."""
-        await self._begin()
         listed = tuple(replace(event) for event in events)  # a handler may replace their parts
 
         async def call(_first: Event) -> None:

@@ -94,13 +94,27 @@ class BatchProgress:
         if self._strict:
             await group
 
-    async def finish_all(self, events: Sequence[Event]) -> None:
-        """Record that events are finished; see `finish`."""
-        *others, last = events
-        self._pending += others
-        for event in others if self._behind else ():
+    def note(self, events: Sequence[Event]) -> asyncio.Future[None]:
+        """Record that events are finished, also if nobody waits for that.
+
+        Returns:
+            The end of their write, for `written`.
+        """
+        self._pending += events
+        for event in events if self._behind else ():
             self._finish_copies(event)
-        await self.finish(last)
+        if self._group is None:
+            self._group = asyncio.get_running_loop().create_future()
+        if self._writer is None:
+            self._writer = asyncio.create_task(self._write())
+        return self._group
+
+    async def written(self, end: asyncio.Future[None]) -> None:
+        """Wait until events that were noted are recorded; see `finish`."""
+        if self._error is not None:
+            raise self._error
+        if self._strict:
+            await end
 
     def _finish_copies(self, event: Event) -> None:
         copies = self._behind.pop(event.sequence_number, ())

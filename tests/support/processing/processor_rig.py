@@ -19,6 +19,7 @@ from breaker.clock import Clock, system_now_us
 from processing.batch.hub_ends import HubEnds
 from processing.batch.processor import BatchProcessor
 from processing.batch.time_budget import TimeBudget
+from processing.crashes.careful import CarefulMode
 from processing.crashes.loops import CrashLoops
 from processing.crashes.memory import MemoryCrashStore
 from processing.crashes.store import CrashStore
@@ -77,10 +78,12 @@ async def open_rig(
     budget: TimeBudget | None = None,
     ends: HubEnds | None = None,
     loaded: LoadedHandler | None = None,
+    careful: CarefulMode | None = None,
 ) -> AsyncIterator[Rig]:
     """Open a processor on memory stores, by default without a ramp after closing.
 
     `loaded` is a handler that is called instead of `behaviour`; the first batch starts it.
+    `careful` is the careful mode that the processor shares with others.
     """
     defaults = {"half_open_permits": 2, "ramp_seconds": 0}
     rules = BreakerSettings(**(defaults | (breaker_settings or {})))
@@ -104,6 +107,7 @@ async def open_rig(
             hold_seconds=processing.hold_seconds,
             circuit=lambda: breaker.circuit,
             in_flight=lambda: loaded.in_flight,
+            careful=careful,
             instance="test:1",
             end=lambda event, _error: rig.ended.append(event.sequence_number),
         )

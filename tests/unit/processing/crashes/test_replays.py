@@ -63,6 +63,16 @@ async def test_replays_run_one_event_at_a_time_after_three_deaths() -> None:
 
 
 @simulated
+async def test_replays_of_a_handler_of_lists_run_one_event_at_a_time_after_three_deaths() -> None:
+    """Also the first call of a key whose first event has not failed."""
+    async with open_rig(takes_lists=True) as rig:
+        await crash(rig, 3)
+        await rig.defer(1, 2, 3, attempts=0)
+        await rig.replay()
+        assert rig.lists == [[1], [2], [3]]
+
+
+@simulated
 async def test_replays_run_side_by_side_after_two_deaths() -> None:
     async with open_rig() as rig:
         await crash(rig, 2)
