@@ -10,10 +10,12 @@ type Work = Callable[[], Awaitable[int]]
 
 
 async def rounds(works: Sequence[Work], pause_seconds: float) -> int:
-    """Run each work once; while the first round of one still runs, the others run again.
+    """Run each work once; while a round of one still runs, the others run again.
 
     A timer's function runs once at a time. If one pipeline needs a minute for its round, the other
-    pipelines still get their rounds in that minute, inside the same invocation.
+    pipelines still get their rounds in that minute, inside the same invocation. Rounds that begin
+    after the end of all first rounds do not prolong it: otherwise several pipelines could keep it
+    alive in turn until it is over its limit.
 
     Args:
         works: the work of each pipeline, which returns a number.
@@ -28,23 +30,26 @@ async def rounds(works: Sequence[Work], pause_seconds: float) -> int:
     """
     if len(works) == 1:
         return await works[0]()
-    left = len(works)
+    first = len(works)  # number of first rounds that have not ended
+    awaited = 0  # number of running rounds that began before the end of all first rounds
     ended = asyncio.Event()
     errors: list[Exception] = []
 
     async def repeated(work: Work) -> int:
-        nonlocal left
+        nonlocal first, awaited
         total = 0
         is_first = True
         while is_first or not ended.is_set():
+            prolongs = first > 0
+            awaited += prolongs
             try:
                 total += await work()
             except Exception as error:
                 errors.append(error)
-            if is_first:
-                is_first, left = False, left - 1
-                if not left:
-                    ended.set()
+            first, is_first = first - is_first, False
+            awaited -= prolongs
+            if not (first or awaited):
+                ended.set()
             with suppress(TimeoutError):
                 await asyncio.wait_for(ended.wait(), pause_seconds)
         return total

@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 from processing.pipelines.rounds import rounds
+from tests.support.processing.replay_rig import simulated
 
 
 async def test_work_of_one_runs_again_while_another_still_runs() -> None:
@@ -27,6 +28,22 @@ async def test_work_of_one_runs_again_while_another_still_runs() -> None:
 
     async with asyncio.timeout(60):
         assert await rounds([slow, quick], 0) >= 103
+
+
+@simulated
+async def test_work_runs_again_while_a_later_round_of_another_runs() -> None:
+    """Such as a second round in which a handler starts; rounds that begin then prolong nothing."""
+    starts: list[list[float]] = [[], []]
+
+    async def work(number: int, *seconds: float) -> int:
+        starts[number].append(asyncio.get_running_loop().time())
+        await asyncio.sleep(seconds[min(len(starts[number]), len(seconds)) - 1])
+        return 1
+
+    assert await rounds([lambda: work(0, 6.5, 2.0), lambda: work(1, 0.1, 60.0)], 5.0) == 11
+    assert starts[1] == [0, 5.1]
+    assert starts[0] == [0, *(11.5 + 7 * number for number in range(8))]
+    assert asyncio.get_running_loop().time() == 65.1
 
 
 async def test_rounds_end_when_each_work_has_had_one() -> None:
