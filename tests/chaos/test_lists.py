@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from loadtest.plan.lists import draw_lists
-from tests.support.loadtest.runs import run
+from loadtest.plan.lists import HANDLER, draw_lists
+from tests.support.loadtest.runs import assert_kept, run
 
 EVENTS = 6_000
 
@@ -27,3 +27,17 @@ def test_lists_survive_kills_a_restart_and_an_outage(tmp_path: Path, seed: int) 
     assert (report["parked"] > 0) == plan.parks
     assert 1 < report["longest_list"] <= plan.list_events
     assert 0 < report["suppressed"] <= report["most_suppressed"], "a kill hit a list"
+
+
+@pytest.mark.long
+@pytest.mark.timeout(240)
+def test_event_that_kills_its_process_in_a_list_is_poisoned_alone(tmp_path: Path) -> None:
+    """Careful mode calls one event at a time, also with more keys than lanes."""
+    line = (
+        f"--scenario crash-loop --seed 7 --no-console --set EVENT_HANDLER={HANDLER} "
+        "--set PROCESSING_BATCH_HANDLER_EVENTS=20 --set PROCESSING_MAX_LANES=8"
+    )
+    finished = run(tmp_path, line, patience_seconds=220)
+    assert_kept(finished, sent=1_500, poisoned=1)
+    assert 1 <= finished.report["deaths"] <= 5
+    assert 1 < finished.report["longest_list"] <= 20
