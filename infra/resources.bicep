@@ -81,11 +81,11 @@ var sources = empty(pipelines) ? [
   }
 ] : map(pipelines, each => {
   name: each.name
-  hub: each.?hub ?? (each.name == 'default' ? names.hub : each.name)
-  consumerGroup: each.?consumerGroup ?? names.consumerGroup
+  hub: each.?hub ?? each.?settings.?EVENT_HUB_NAME ?? (each.name == 'default' ? names.hub : each.name)
+  consumerGroup: each.?consumerGroup ?? each.?settings.?EVENT_HUB_CONSUMER_GROUP ?? names.consumerGroup
   partitions: each.?partitions ?? partitions
   queue: each.?settings.?POISON_QUEUE ?? (each.name == 'default' ? names.poisonQueue : '${names.poisonQueue}-${each.name}')
-  handler: each.?handler ?? eventHandler
+  handler: each.?handler ?? each.?settings.?EVENT_HANDLER ?? eventHandler
   settings: each.?settings ?? {}
 })
 // Several pipelines may read one hub, each with a consumer group of its own. The first one decides on the

@@ -33,6 +33,11 @@ const CONTROLS = {
     'AzureDiagnostics | where column_ifexists("stats_s", "") == "Failed"',
     "'stats_s' does not refer to any known column",
   ],
+  "unknown column without the table": [
+    'union isfuzzy=true (print Name = ""), AppMetrics | where Sum > 0',
+    "'Sum' does not refer to any known column",
+  ],
+  "no union": ["AppMetrics | where Sum > 0", "fails without the table AppMetrics"],
   "unknown table": ["AppMetric | count", "'AppMetric' does not refer to any known table"],
   "wrong type": ["AppMetrics | where Max > 'a'", "not defined for the operand types"],
   "missing expression": ["AppMetrics | where", "Missing expression"],
@@ -57,9 +62,17 @@ function database() {
 const globals = database();
 
 // Returns the messages about a query. A column with a default is checked like any other column.
+// A query of AppMetrics must also be valid without the table, which the app's first metric creates: its
+// union then has the columns of `print` only.
 function problems(query) {
   const messages = new Set();
-  for (const text of [query, query.replace(/column_ifexists\(\s*"(\w+)"\s*,[^()]*\)/g, "$1")]) {
+  const texts = [query, query.replace(/column_ifexists\(\s*"(\w+)"\s*,[^()]*\)/g, "$1")];
+  if (/\bAppMetrics\b/.test(query)) {
+    const alone = query.replace(/^(union isfuzzy=true \(print .*\)), AppMetrics \|/, "$1 |");
+    if (alone === query) messages.add("fails without the table AppMetrics; begin with its union");
+    else texts.push(alone);
+  }
+  for (const text of texts) {
     const found = KustoCode.ParseAndAnalyze(text, globals).GetDiagnostics();
     for (let index = 0; index < found.Count; index++) messages.add(found.getItem(index).Message);
   }

@@ -168,6 +168,11 @@ var metricAlerts = union([
   }
 ])
 
+// The table does not exist before the app has sent its first metric, and Azure switches an alert off whose
+// query fails for a week. The union with an empty row keeps each query valid; the row has each column that
+// a query of the table uses.
+var appMetrics = 'union isfuzzy=true (print Name = "", Sum = real(null), Max = real(null), Properties = dynamic(null)), AppMetrics'
+
 // OpenTelemetry instruments of the app, by name, and a metric of the hub. Only histograms have a Max;
 // a gauge's value is in Sum. The hub's alert also fires while the app is stopped. The columns of the
 // workflow's records exist from the first record on, hence column_ifexists.
@@ -176,36 +181,34 @@ var queryAlerts = union([
     name: 'alert-undelivered'
     description: 'A circuit alert is undelivered in the outbox for more than a minute.'
     severity: 1
-    query: 'AppMetrics | where Name == "breaker.alert.age" and Sum > 60'
+    query: '${appMetrics} | where Name == "breaker.alert.age" and Sum > 60'
     by: 'circuit'
   }
   {
     name: 'poison-arrived'
     description: 'Events were moved to the poison queue. An operator must redrive or discard them.'
     severity: 3
-    query: 'AppMetrics | where Name == "processing.events" and Properties.outcome == "poisoned" and Sum > 0'
+    query: '${appMetrics} | where Name == "processing.events" and Properties.outcome == "poisoned" and Sum > 0'
     by: 'pipeline'
   }
   {
     name: 'lag-growing'
     description: 'The time from the arrival of an event in the hub to the end of its processing exceeds the limit.'
     severity: 2
-    query: 'AppMetrics | where Name == "processing.lag" and Max > ${lagSeconds}'
+    query: '${appMetrics} | where Name == "processing.lag" and Max > ${lagSeconds}'
     by: 'pipeline'
   }
   {
     name: 'redis-degraded'
     description: 'Redis does not answer. Instances hold, then decide alone.'
     severity: 2
-    query: 'AppMetrics | where Name == "breaker.store.degraded" and Sum > 0'
+    query: '${appMetrics} | where Name == "breaker.store.degraded" and Sum > 0'
   }
   {
-    // The union with an empty table keeps the query valid before the app has sent its first metric:
-    // Azure switches an alert off whose query fails for a week.
     name: 'partition-stalled'
     description: 'The first unfinished event of a partition, or a deferred key, does not continue. Health and the console name the event, the reason and the response.'
     severity: 1
-    query: 'union isfuzzy=true (print Name = ""), AppMetrics | where Name == "processing.oldest_unfinished_seconds" and Properties.state == "stalled" and Sum > 0'
+    query: '${appMetrics} | where Name == "processing.oldest_unfinished_seconds" and Properties.state == "stalled" and Sum > 0'
     by: 'pipeline'
   }
   {
@@ -214,14 +217,14 @@ var queryAlerts = union([
     name: 'events-expired'
     description: 'The hub removed events before they were handled. They are lost. Health and the console name the partition and the events.'
     severity: 1
-    query: 'union isfuzzy=true (print Name = ""), AppMetrics | where (Name == "processing.events_expired" or Name == "processing.events_expired_pending") and Sum > 0'
+    query: '${appMetrics} | where (Name == "processing.events_expired" or Name == "processing.events_expired_pending") and Sum > 0'
     by: 'pipeline'
   }
   {
     name: 'replays-stopped'
     description: 'The timer function replay_deferred has not run for a minute although deferred keys wait.'
     severity: 2
-    query: 'union isfuzzy=true (print Name = ""), AppMetrics | where Name == "processing.replays_stopped" and Sum > 0'
+    query: '${appMetrics} | where Name == "processing.replays_stopped" and Sum > 0'
     by: 'pipeline'
   }
   {

@@ -7,7 +7,7 @@ conditions with what the workflow does. `read_queries` returns the queries of th
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +15,8 @@ from tree_sitter import Node
 
 from scripts.check_infra.bicep import syntax_tree
 
-_INTERPOLATION = re.compile(r"\$\{[^}]*\}")
+_INTERPOLATION = re.compile(r"\$\{([^}]*)\}")
+_LITERAL = re.compile(r"^var (\w+) = '(.*)'$", re.MULTILINE)
 _WINDOW = re.compile(r"PT(?:(\d+)H)?(?:(\d+)M)?")
 
 
@@ -69,11 +70,15 @@ def read_alarms(path: Path) -> list[Alarm]:
 def read_queries(path: Path) -> dict[str, str]:
     """Return the queries of a Bicep file's log alarms by alarm, with 1 in the place of parameters.
 
+    A variable that is a literal is in the query with its value.
+
     Raises:
         AlarmError: there is no list of log alarms, or a name is not a literal.
     """
+    texts = _literals(path)
     return {
-        _text(path, each, "name"): _query(each) for each in _entries(path, "queryAlerts", "query")
+        _text(path, each, "name"): _query(each, texts)
+        for each in _entries(path, "queryAlerts", "query")
     }
 
 
@@ -87,15 +92,23 @@ def read_split_queries(path: Path) -> dict[str, str]:
         AlarmError: see `read_queries`.
     """
     found = {}
+    texts = _literals(path)
     for each in _entries(path, "queryAlerts", "by"):
         column = _text(path, each, "by")
         split = f" | extend {column} = tostring(Properties.{column})"
-        found[f"{_text(path, each, 'name')} by {column}"] = _query(each) + split
+        found[f"{_text(path, each, 'name')} by {column}"] = _query(each, texts) + split
     return found
 
 
-def _query(entry: Node) -> str:
-    source = _INTERPOLATION.sub("1", _source(_properties(entry)["query"]))
+def _literals(path: Path) -> dict[str, str]:
+    """Return the variables of a Bicep file that are literal texts."""
+    return dict(_LITERAL.findall(path.read_text()))
+
+
+def _query(entry: Node, texts: Mapping[str, str]) -> str:
+    source = _INTERPOLATION.sub(
+        lambda match: texts.get(match[1], "1"), _source(_properties(entry)["query"])
+    )
     return source.strip("'").replace("\\'", "'")
 
 

@@ -248,6 +248,23 @@ def test_deployment_without_pipelines_has_the_hub_and_the_queue_of_earlier_versi
     assert names["poisonQueue"] == "poison"
 
 
+def test_setting_of_a_pipeline_is_not_overwritten_by_a_default() -> None:
+    """The hub, group, handler and queue may stand among the pipeline's settings as well."""
+    computed = re.findall(
+        r"^  ([A-Z_]+): each\.(\w+)$", RESOURCES.partition("var ownSettings")[2], re.MULTILINE
+    )
+    assert {name for name, _ in computed} == {
+        "EVENT_HUB_NAME",
+        "EVENT_HUB_CONSUMER_GROUP",
+        "EVENT_HANDLER",
+        "POISON_QUEUE",
+    }
+    sources = RESOURCES.partition("] : map(pipelines")[2].partition("})")[0]
+    for name, field in computed:
+        [value] = re.findall(rf"^  {field}: (.*)$", sources, re.MULTILINE)
+        assert f"each.?settings.?{name} ?? " in value
+
+
 def test_app_and_console_get_the_settings_of_all_pipelines() -> None:
     for module in ("function-app", "console"):
         code = files()[f"modules/{module}.bicep"].code
