@@ -18,7 +18,7 @@ from console.settings import ConsoleSettings
 from processing.circuit_wiring import CircuitWiring
 from processing.settings import ProcessingSettings
 from processing.site.client import Site
-from processing.site.watch import SiteWatch
+from processing.site.watch import SiteWatch, held_by
 
 
 def compose(values: Mapping[str, str], settings: ConsoleSettings) -> Starlette:
@@ -43,7 +43,7 @@ def compose(values: Mapping[str, str], settings: ConsoleSettings) -> Starlette:
     for pipeline, wiring in zip(pipelines, wirings, strict=True):
         with pipeline.explaining():
             parts.append(_parts(pipeline, wiring, site))
-    shared = _shared(values, opened, wirings[0]) if pipelines[0].declared else None
+    shared = shared_coordination(values, opened, wirings[0]) if pipelines[0].declared else None
     return create_console(parts, settings, coordination=shared, close=opened.aclose)
 
 
@@ -65,17 +65,24 @@ def _parts(pipeline: Pipeline, wiring: CircuitWiring, site: Site | None) -> Pipe
         queue_coordination=queue_coordination,
         backplane=RedisBackplane(client, breaker.name, app=app, timeout_seconds=seconds),
         vitals=RedisVitals(client, breaker.name, app),
-        watch=SiteWatch(breaker, site, wiring.vitals()),
+        watch=SiteWatch(breaker, site, wiring.vitals(), held=held_by(pipeline.settings)),
         app_settings=pipeline.settings,
     )
 
 
-def _shared(
+def shared_coordination(
     values: Mapping[str, str], opened: AsyncExitStack, wiring: CircuitWiring
 ) -> RedisCoordination:
     """Return the coordination that all pipelines share, under the keys of an app without any.
 
-    So a session that ended before the app had pipelines stays ended.
+    So a session that ended before the app had pipelines stays ended. If only pipelines name a hub,
+    the keys have the identity of the first pipeline, because other apps may have the same Redis
+    and the same BREAKER_NAME.
+
+    Args:
+        values: the app settings.
+        opened: closes what the coordination opens.
+        wiring: the wiring of the first pipeline.
     """
     plain = CircuitWiring(
         {name: value for name, value in values.items() if name.upper() != DECLARES}, opened
@@ -83,6 +90,6 @@ def _shared(
     return RedisCoordination(
         wiring.redis,
         plain.breaking.name,
-        app=plain.app,
+        app=plain.app or wiring.app,
         timeout_seconds=wiring.breaking.store_timeout_seconds,
     )

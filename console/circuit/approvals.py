@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from typing import Any
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.routing import Route
 
-from breaker import CallbackRefusedError, Step, StepKind, WaitsFor
+from breaker import CallbackRefusedError, CircuitBreaker, Step, StepKind, WaitsFor
 from breaker.chain import run_name
 from console.circuit.circuits import AllCircuits
 from console.settings import ConsoleSettings
@@ -60,8 +61,7 @@ class ApprovalsApi:
         breaker = await self._circuits.of_opening(name)
         approvals = breaker.approvals
         try:
-            for step in _steps_in(document, generation, run):
-                await approvals.report(step)
+            await self._record(breaker, _steps_in(document, generation, run))
         except HTTPException as error:  # the request for approval matters more than its record
             logger.warning("a step of workflow run %r is not on record: %s", run, error.detail)
         try:
@@ -87,11 +87,17 @@ class ApprovalsApi:
         document = await read_object(request)
         breaker = self._circuits.named(_circuit_in(document))
         generation, run = generation_in(document), _run_in(document)
-        for step in _steps_in(document, generation, run):
-            await breaker.approvals.report(step)
+        await self._record(breaker, _steps_in(document, generation, run))
         if document.get("ended") is True and run:
             await breaker.approvals.forget(run)
         return ApiResponse({"circuit": breaker.name, "generation": generation})
+
+    async def _record(self, breaker: CircuitBreaker, steps: list[Step]) -> None:
+        """Put steps on record in the circuit of the run, and in those of the other pipelines."""
+        for step in steps:
+            await breaker.approvals.report(step)
+            for other in self._circuits.besides(breaker):
+                await other.approvals.report(replace(step, generation=other.circuit.generation))
 
 
 def _circuit_in(document: dict[str, Any]) -> str:

@@ -109,6 +109,11 @@ class AllCircuits:
         """See `Circuits.of_opening`."""
         return await self._of(name).of_opening(name)
 
+    def besides(self, breaker: CircuitBreaker) -> list[CircuitBreaker]:
+        """Return the circuits of the other pipelines, which stop and start with the app."""
+        own = split_name(breaker.name)[0]
+        return [each.app for each in self._pipelines if each.app.name != own]
+
     def _of(self, name: str) -> Circuits:
         for each in self._pipelines:
             if each.has(name):

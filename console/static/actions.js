@@ -36,6 +36,7 @@ export function createActions({ api, model }) {
     const of = (topic) => app.lines.filter((line) => line.topic === topic).map(({ text }) => text);
     const facts = [["App", of("app").join(" ")]];
     if (of("stop").length) facts.push(["Stop", of("stop").join(" ")]);
+    if (of("start").length) facts.push(["Start", of("start").join(" ")]);
     return facts;
   }
 
@@ -149,8 +150,8 @@ export function createActions({ api, model }) {
       const then = {
         closed: "The circuit is closed, so the instances handle events as soon as they run.",
         half_open: `The circuit is half-open, so up to ${permits ?? "a few"} probe events run.`,
-        open: "The circuit is open: the app holds all events until an approval, and nothing is lost.",
-        isolated: "The circuit is isolated: the app holds all events until the isolation ends.",
+        open: `The circuit is open: it holds ${model.heldEvents} until an approval, and nothing is lost.`,
+        isolated: `The circuit is isolated: it holds ${model.heldEvents} until the isolation ends.`,
       };
       return ask({
         title: "Start the app?",
@@ -161,7 +162,7 @@ export function createActions({ api, model }) {
         go: "Start the app",
         act: async () => {
           const answer = await api.post("/api/app/start", {});
-          const holds = answer.holds ? " The circuit holds all events." : "";
+          const holds = answer.holds ? ` The circuit holds ${model.heldEvents}.` : "";
           return `Start asked, accepted.${holds}${onRecord(answer)}`;
         },
       });

@@ -54,7 +54,7 @@ function setButton([button, hint], refusal, what, list) {
 
 function startHint(model) {
   const state = model.circuit?.state;
-  return HOLDING.has(state) ? "Asks for a start; the circuit holds all events" : "Asks for a start";
+  return HOLDING.has(state) ? `Asks for a start; the circuit holds ${model.heldEvents}` : "Asks for a start";
 }
 
 function isUrgentStart({ level, topic }) {

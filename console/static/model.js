@@ -75,6 +75,11 @@ export class Model extends EventTarget {
     return this.circuit?.stops_app !== false;
   }
 
+  /** Return which events the page's circuit holds: of several pipelines only those of one. */
+  get heldEvents() {
+    return this.allPipelines ? `the events of pipeline ${this.pipeline}` : "all events";
+  }
+
   /** Return the names of all pipelines as a text; empty unless there are several. */
   get allPipelines() {
     return this.pipelines.length > 1 ? this.pipelines.map(({ name }) => name).join(", ") : "";

@@ -31,7 +31,7 @@ from processing.site.acts import act
 from processing.site.client import Site
 from processing.site.settings import NOT_SET
 from processing.site.statement import RUN_START, Level, Line, statement
-from processing.site.watch import SiteWatch
+from processing.site.watch import SiteWatch, held_by
 
 _MARKS = {Level.OK: " ", Level.NOTE: " ", Level.WARNING: "!"}
 _HOLDING = frozenset({CircuitState.OPEN, CircuitState.ISOLATED})
@@ -207,7 +207,12 @@ async def open_tools(settings: Mapping[str, str]) -> AsyncIterator[Tools]:
         wiring = CircuitWiring(settings, opened, breaking=without_judging(settings))
         breaker, site = wiring.new_breaker(), wiring.site()
         opened.push_async_callback(breaker.aclose)
-        watch = SiteWatch(breaker, site, wiring.vitals(), now=time.time, how_to_start=RUN_START)
+        watch = SiteWatch(
+            *(breaker, site, wiring.vitals()),
+            now=time.time,
+            how_to_start=RUN_START,
+            held=held_by(settings),
+        )
         yield Tools(breaker, site, watch)
 
 

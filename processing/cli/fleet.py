@@ -16,7 +16,7 @@ from processing.monitoring.poison_count import PoisonCount
 from processing.monitoring.redis_vitals import RedisVitalsReader
 from processing.monitoring.stall import Watch
 from processing.site.statement import RUN_START, Line, Seen, statement
-from processing.site.watch import SiteWatch
+from processing.site.watch import SiteWatch, held_by
 from processing.wiring import Wiring
 
 RECENT_SECONDS = 15.0
@@ -116,7 +116,12 @@ async def open_fleet(settings: Mapping[str, str]) -> AsyncIterator[FleetHealth]:
             redrives=wiring.redrive_runs().lines,
         )
         vitals = wiring.vitals()
-        watch = SiteWatch(breaker, wiring.site(), vitals, now=time.time, how_to_start=RUN_START)
+        watch = SiteWatch(
+            *(breaker, wiring.site(), vitals),
+            now=time.time,
+            how_to_start=RUN_START,
+            held=held_by(settings),
+        )
         await watch.read_state(attempts=2)
         yield FleetHealth(
             report=await health.report(),

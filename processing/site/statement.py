@@ -28,6 +28,8 @@ RUNNING, STOPPED = "running", "stopped"
 
 PRESS_START = "Press Start."
 RUN_START = "Run `breakwater start`."
+ALL_EVENTS, OF_PIPELINE = "all events", "this pipeline's events"
+"""The events that the circuit of an app, or of a declared pipeline, holds."""
 
 _HOLDING = frozenset({CircuitState.OPEN, CircuitState.ISOLATED})
 _NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
@@ -112,6 +114,7 @@ class Seen:
         now: the time, seconds since the epoch.
         how_to_start: the sentence that says how to start the app.
         stops_app: whether an opening stops the app; else the pipeline only holds its events.
+        held: the events that the circuit holds, `ALL_EVENTS` or `OF_PIPELINE`.
     """
 
     circuit: Circuit
@@ -121,6 +124,7 @@ class Seen:
     now: float
     how_to_start: str = PRESS_START
     stops_app: bool = True
+    held: str = ALL_EVENTS
 
     @property
     def stop(self) -> Step | None:
@@ -273,7 +277,7 @@ def _stop(seen: Seen) -> Iterable[Line]:
     runs = seen.site is not None and seen.site.is_in(RUNNING, since=stop.at)
     app = "The app still runs" if runs or seen.reporting else "The app may still run"
     holds = (
-        "its circuit holds all events"
+        f"its circuit holds {seen.held}"
         if seen.circuit.state in _HOLDING
         else "its circuit lets events through"
     )
@@ -392,7 +396,7 @@ def _start(seen: Seen) -> Iterable[Line]:
         yield Line(Level.OK, Topic.START, text)
         return
     if seen.circuit.state in _HOLDING:
-        text = f"{text} the circuit holds all events."
+        text = f"{text} the circuit holds {seen.held}."
         yield Line(Level.NOTE, Topic.START, text)
         return
     late = seen.now - start.at >= LATE_SECONDS

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from breaker import CircuitBreaker, StoreUnavailableError
 from breaker.chain import ChainStatus
+from breaker.configuration.lookup import value_of
+from breaker.configuration.pipelines import NAME
 from processing.errors import SiteError, StorageUnavailableError
 from processing.site.client import Site
 from processing.site.reports import EntrySource, ReportLog
-from processing.site.statement import PRESS_START, Reports, Seen, SiteView
+from processing.site.statement import ALL_EVENTS, OF_PIPELINE, PRESS_START, Reports, Seen, SiteView
 
 
 class SiteWatch:
@@ -22,6 +24,7 @@ class SiteWatch:
         vitals: source of the instances' reports; None: the reports are not known.
         now: returns the time, seconds since the epoch.
         how_to_start: the sentence that says how to start the app.
+        held: the events that the circuit holds, see `Seen.held`.
 
     Attributes:
         site: as given.
@@ -35,12 +38,14 @@ class SiteWatch:
         *,
         now: Callable[[], float] = time.time,
         how_to_start: str = PRESS_START,
+        held: str = ALL_EVENTS,
     ) -> None:
         self.site = site
         self._breaker = breaker
         self._reports = None if vitals is None else ReportLog(vitals, now)
         self._now = now
         self._how_to_start = how_to_start
+        self._held = held
         self._view = SiteView(source=site.settings.source) if site is not None else None
 
     async def read_state(self, *, attempts: int = 1) -> None:
@@ -68,6 +73,7 @@ class SiteWatch:
             now=self._now(),
             how_to_start=self._how_to_start,
             stops_app=self._breaker.stops_app,
+            held=self._held,
         )
 
     async def _chain(self) -> ChainStatus | None:
@@ -83,3 +89,8 @@ class SiteWatch:
             return await self._reports.read(started_at)
         except StorageUnavailableError:
             return None
+
+
+def held_by(settings: Mapping[str, str]) -> str:
+    """Return the events that the circuit of an app, or of one declared pipeline, holds."""
+    return OF_PIPELINE if value_of(settings, NAME) else ALL_EVENTS

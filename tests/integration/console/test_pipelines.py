@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import AsyncExitStack
 from typing import Any
 
 from redis.asyncio import Redis
 from websockets.asyncio.client import connect
 
 from breaker import BreakerSettings, CircuitBreaker, Permit, RedisCircuitStore
-from console.composition import compose
+from breaker.configuration.pipelines import pipelines_of
+from console.composition import compose, shared_coordination
 from console.settings import ConsoleSettings
+from processing.circuit_wiring import CircuitWiring
 from tests.support.console.server import (
     BEARER,
     TOKEN,
@@ -67,3 +70,25 @@ async def test_page_of_one_instance_shows_the_pipelines_that_another_serves(redi
         assert (approved.status_code, approved.json()["state"]) == (200, "half_open")
         other = await api.get("/pipelines/audit/api/circuits/c-audit")
         assert (other.json()["state"], other.json()["generation"]) == ("closed", 0)
+
+
+async def test_apps_whose_hubs_are_set_per_pipeline_share_nothing(redis_url: str) -> None:
+    """Both have the default name of the circuit; two instances of one app do share the lease."""
+    connection = "Endpoint=sb://h/;SharedAccessKeyName=n;SharedAccessKey=a2V5"
+    async with AsyncExitStack() as opened:
+        granted: list[bool] = []
+        for hub in ("a", "b", "a"):
+            values = {
+                "REDIS_URL": redis_url,
+                "PIPELINES": "orders,audit",
+                "PIPELINE_ORDERS_EVENT_HUB_NAME": f"{hub}-orders",
+                "PIPELINE_AUDIT_EVENT_HUB_NAME": f"{hub}-audit",
+                "EventHubConnection": connection,
+                "AzureWebJobsStorage": "UseDevelopmentStorage=true",
+                "BREAKER_STORE_TIMEOUT_SECONDS": f"{STORE_SECONDS}",
+            }
+            wiring = CircuitWiring(pipelines_of(values)[0].settings, opened)
+            assert wiring.app
+            shared = shared_coordination(values, opened, wiring)
+            granted.append(await shared.acquire("rewind", f"of {hub}, {len(granted)}", 60))
+        assert granted == [True, True, False]

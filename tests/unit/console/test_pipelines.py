@@ -78,6 +78,30 @@ async def test_registration_finds_the_circuit_over_all_pipelines(circuit: str) -
         assert foreign.status_code == 404
 
 
+@pytest.mark.parametrize("path", ["/api/approvals", "/api/approvals/steps"])
+async def test_stop_by_the_workflow_is_on_record_in_each_pipeline(path: str) -> None:
+    """All pipelines stop with the app, so the page of each says when and by whom."""
+    lines = Lines.of(orders_stops_app=True)
+    async with lines.page() as client:
+        await lines.orders.open()
+        stop = {"status": "Succeeded", "code": 200, "at": "2026-12-01T04:00:00Z"}
+        body = {"circuit": "c-orders", "generation": 1, "run": "r1", "stop": stop}
+        for _ in range(2):  # a run reports its steps again
+            assert (await client.post(path, json=body | {"callbackUrl": CALLBACK})).is_success
+        found = {
+            line.name: [
+                (each.generation, each.by)
+                for each in await line.breaker.history()
+                if each.event == "stop_accepted"
+            ]
+            for line in (lines.orders, lines.audit)
+        }
+        by = found["orders"][0][1]
+        assert found == {"orders": [(1, by)], "audit": [(0, by)]}
+        waiting = [(await each.breaker.approvals.status()).waiting for each in (lines.audit,)]
+        assert waiting == [()]
+
+
 async def test_circuit_is_found_by_its_name_without_a_prefix() -> None:
     """No two pipelines have one circuit; the action is on record in its own pipeline."""
     lines = Lines.of()

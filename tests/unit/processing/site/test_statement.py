@@ -9,6 +9,7 @@ import pytest
 
 from breaker import Circuit, CircuitState
 from breaker.chain import ChainStatus, Step, StepKind, Waiting, WaitsFor
+from breaker.configuration.pipelines import pipelines_of
 from processing.site.statement import (
     RUN_START,
     Reports,
@@ -19,6 +20,7 @@ from processing.site.statement import (
     statement,
     when,
 )
+from processing.site.watch import held_by
 
 DAY = datetime(2026, 11, 28, tzinfo=UTC).timestamp()
 
@@ -713,3 +715,17 @@ def test_app_that_another_pipeline_stopped_is_not_offered_for_a_start(state: Cir
         "app: look at the other pipelines before you start it."
     )
     assert not any("Press Start" in each or "No stop" in each for each in found)
+
+
+def test_circuit_of_a_pipeline_holds_only_its_own_events() -> None:
+    """A start of the app lets the other pipelines run, whatever this circuit holds."""
+    started = ChainStatus((), stop(generation=2), start())
+    refused = ChainStatus((), stop(generation=2, accepted=False, detail="HTTP 409"))
+    (settings,) = (each.settings for each in pipelines_of({"PIPELINES": "audit"}))
+    for chain, text in (
+        (started, "the circuit holds this pipeline's events."),
+        (refused, "its circuit holds this pipeline's events."),
+    ):
+        seen = Seen(ISOLATED, chain, None, NONE, at("03:22:05"), held=held_by(settings))
+        assert any(text in line.text for line in statement(seen))
+    assert held_by({}) == "all events"
