@@ -706,10 +706,15 @@ def test_no_stop_is_missed_where_the_circuit_stops_nothing() -> None:
     assert late == [RUNNING, "n Workflow run 0859 is not called back yet."]
 
 
-@pytest.mark.parametrize("state", [OPEN, CLOSED])
-def test_app_that_another_pipeline_stopped_is_not_offered_for_a_start(state: Circuit) -> None:
+@pytest.mark.parametrize("state", [OPEN, ISOLATED, CLOSED])
+@pytest.mark.parametrize(
+    "chain", [ChainStatus(), ChainStatus((), stop("03:21:00", generation=0), start())]
+)
+def test_app_that_another_pipeline_stopped_is_not_offered_for_a_start(
+    state: Circuit, chain: ChainStatus
+) -> None:
     """A start would undo the stop of the other pipeline's workflow run."""
-    found = pipeline_texts(state, ChainStatus(), azure("Stopped", "03:22:00"))
+    found = pipeline_texts(state, chain, azure("Stopped", "03:22:00"))
     assert found[-1] == (
         "w The app is stopped, so this pipeline handles nothing. Its circuit has not stopped the "
         "app: look at the other pipelines before you start it."
