@@ -15,6 +15,10 @@ from breaker.registration import Registration
 from breaker.settings import Mode, Recovery
 from breaker.state import PROBE_FAILURES, Circuit, CircuitState, HistoryEntry
 
+NEVER_REGISTERED = (
+    "no instance has registered the circuit (those of version 0.1 do not); BREAKER_NAME and "
+    "REDIS_URL must be those of the app"
+)
 MOST_INSTANCES = 5
 """Greatest number of instances that a line names."""
 
@@ -94,6 +98,8 @@ def table(
         rows["probes"] = f"{circuit.probe_successes} succeeded, {failed}"
     if registration is not None:
         rows["instances"] = _instances(registration, are_noted=not circuit.problem)
+    elif not (circuit.degraded or split_name(circuit.name)[1]):
+        rows["instances"] = f"none: {NEVER_REGISTERED}"
     lines = [f"{name:<10} {escaped(value)}" for name, value in rows.items()]
     if registration is not None:
         lines += _differences(registration)

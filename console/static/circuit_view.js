@@ -136,6 +136,16 @@ function reasonOf(circuit, model) {
     return `${circuit.problem || "Redis does not answer"}. This is the last known state. ${work}.`;
   }
   if (circuit.problem) return `${circuit.problem}.`;
+  if (circuit.state === "closed") {
+    const parts = [circuit.reason || workOf(model), dependenciesNote(model), circuit.note];
+    return parts.filter(Boolean).join(" ");
+  }
+  const why = whyOf(circuit);
+  return circuit.note ? `${why.replace(/\.?$/, ".")} ${circuit.note}` : why;
+}
+
+/** Return why a circuit is not closed, and what follows. */
+function whyOf(circuit) {
   if (circuit.state === "half_open") {
     const goal = circuit.half_open_permits ? ` of ${circuit.half_open_permits}` : "";
     const by = circuit.by ? `Approved by ${circuit.by}. ` : "";
@@ -149,9 +159,7 @@ function reasonOf(circuit, model) {
     const then = circuit.ends_as === "closed" ? "closes" : "opens again, and an approval is asked for";
     return `${circuit.reason}. At ${clock(circuit.resume_at * 1000)} the circuit ${then}.`;
   }
-  if (circuit.state !== "closed") return circuit.reason;
-  const parts = [circuit.reason || workOf(model), dependenciesNote(model), circuit.note];
-  return parts.filter(Boolean).join(" ");
+  return circuit.reason;
 }
 
 /** Return which dependencies' circuits are not closed, as a sentence. */

@@ -68,7 +68,7 @@ export function sentenceOf(link, circuit, opening) {
   if (link.circuit !== circuit.name) {
     const text = link.circuit.startsWith(`${circuit.name}/`)
       ? `This link is about circuit ${link.circuit}, which this console does not know.`
-      : `This link is about circuit ${link.circuit}, but this console shows ${circuit.name}.`;
+      : `This link is about circuit ${link.circuit}, which this console does not know. This page is about circuit ${circuit.name}.`;
     return { text, current: false };
   }
   const the = circuit.dependency ? `The circuit of ${circuit.dependency}` : "The circuit";

@@ -85,7 +85,7 @@ function fill(row, each, model) {
   setAttribute(since, "title", from ? instant(from * 1000) : null);
   put(waiting, count(each.waiting), "");
   put(poison, count(each.poison_count), each.parked_keys ? `${plural(each.parked_keys, "key")} parked` : "");
-  put(rate, figure(each.per_second), each.instances === 0 ? "no instance reports" : "");
+  put(rate, figure(each.per_second), "");
   put(next, nextOf(each), each.state === "closed" ? EFFECTS[each.kind] : each.reason);
   setAttribute(next, "title", each.reason || null);
 }
@@ -107,20 +107,24 @@ function dependenciesOf({ dependencies }) {
 }
 
 /** Return what the circuit does to its events now, and to the app. */
-export function nextOf({ state, kind, resume_at: at, degraded, problem }) {
+export function nextOf({ state, kind, resume_at: at, degraded, problem, instances }) {
   if (degraded) return `${problem || "Redis does not answer"}; this is the last known state`;
   const own = kind === "pipeline";
   if (state === "half_open") return "Probe events decide";
-  if (state === "closed") return "Lets events through";
+  if (state === "closed") return instances === 0 ? "No instance reports" : "Lets events through";
   const holds = own ? "Holds, the app keeps running" : "Holds, and asks to stop the app";
   if (at) return `${holds}; ends at ${clock(at * 1000)}`;
   if (state === "open") return `${holds}; waits for an approval`;
   return `${holds}; isolated until an operator closes it`;
 }
 
-/** Return the headline: the pipelines whose circuit is not closed. */
+/** Return the headline: the circuits that are not closed, those of dependencies as `audit/bank`. */
 export function noteOf(pipelines) {
-  const down = pipelines.filter(({ state }) => state !== "closed");
+  const circuits = pipelines.flatMap(({ name, state, dependencies }) => [
+    { name, state },
+    ...dependencies.map((each) => ({ name: `${name}${SEPARATOR}${each.name}`, state: each.state })),
+  ]);
+  const down = circuits.filter(({ state }) => state !== "closed");
   if (!down.length) return `${plural(pipelines.length, "circuit")}, all closed`;
   return down.map((each) => `${each.name} ${stateName(each.state).toLowerCase()}`).join(", ");
 }

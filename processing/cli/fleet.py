@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from breaker import CircuitBreaker, CircuitState, Registration, StoreUnavailableError
 from breaker.cli.circuits import opened as opened_circuits
+from breaker.cli.lines import NEVER_REGISTERED
 from processing.errors import StorageUnavailableError
 from processing.monitoring.health import Health, HealthReport
 from processing.monitoring.poison_count import PoisonCount
@@ -75,6 +76,8 @@ class FleetHealth:
         # A Redis that takes no writes notes no poll.
         if self.registration is not None and not self.registration.alive and not circuit.problem:
             found.append("no instance of the app polls its circuit")
+        if self.registration is None and not circuit.degraded:
+            found.append(NEVER_REGISTERED)
         if self.poison is None:
             found.append("the poison queue cannot be read")
         return (*found, *self.blob_problems, *self.instance_problems)

@@ -99,3 +99,21 @@ async def test_page_acts_on_its_own_pipeline_and_shows_the_others() -> None:
             "The circuit of pipeline audit is closed."
         )
         assert await page.evaluate("window.shifts") == []
+
+
+async def test_list_names_what_no_circuit_of_a_pipeline_shows() -> None:
+    """A dependency's open circuit is in the headline, and a row without an instance says so."""
+    async with desk() as found:
+        page, lines = found.page, found.lines
+        await lines.audit.dependencies.use("bank")
+        await lines.audit.dependencies.circuits["bank"].isolate("ann", "x")
+        await found.visit("?circuit=breakwater&generation=1")
+        await expect(page.locator("#pipelines-note")).to_have_text("audit/bank isolated")
+        await expect(page.locator("#link-text")).to_have_text(
+            "This link is about circuit breakwater, which this console does not know. "
+            "This page is about circuit c-orders."
+        )
+        heads = "({ state: 'closed', kind: 'pipeline', instances: %s })"
+        show = "import('/static/pipelines_view.js').then((its) => its.nextOf(%s))"
+        assert await page.evaluate(show % (heads % 0)) == "No instance reports"
+        assert await page.evaluate(show % (heads % "null")) == "Lets events through"

@@ -7,7 +7,7 @@ import json
 import re
 import time
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -192,6 +192,19 @@ async def test_unknown_circuit_is_refused(operator: Operator) -> None:
     code, out, err = await operator.health(BREAKER_NAME="d")
     assert (code, out) == (1, "")
     assert "no instance has registered a circuit 'd' in this Redis; known circuits: c" in err
+
+
+async def test_circuit_that_nobody_reads_is_a_problem(operator: Operator) -> None:
+    """An isolation under a wrong name gives the circuit a state, but no event heeds it."""
+    settings = BreakerSettings(name="d")
+    store = RedisCircuitStore(operator.values["REDIS_URL"], "d", timeout_seconds=STORE_SECONDS)
+    async with aclosing(CircuitBreaker(store, settings, registers=False)) as circuit:
+        isolated = await circuit.isolate("ann")
+        await circuit.close_circuit(isolated.generation, "ann")
+    code, out, _ = await operator.health(BREAKER_NAME="d")
+    assert code == 3
+    assert "\nproblems:\n  no instance has registered the circuit " in out
+    assert "\ninstances  none: no instance has registered the circuit " in out
 
 
 async def test_redis_that_does_not_answer_is_a_problem(operator: Operator) -> None:
