@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from breaker.configuration.errors import ConfigurationError, nearest
+from breaker.configuration.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from breaker.state import Circuit
@@ -96,12 +96,11 @@ class UnknownCircuitError(BreakerError):
         if known is None:
             names = "the names of others could not be read"
         else:
-            near = nearest(name, known, cutoff=0.6)
+            # No name is suggested: the nearest one is often the circuit of another pipeline.
             names = f"known circuits: {', '.join(sorted(known)) or 'none'}"
-            names += f"; did you mean {near}?" if near else ""
         super().__init__(
             f"no instance has registered a circuit {name!r} in this Redis; {names}. "
-            "BREAKER_NAME and REDIS_URL name the circuit"
+            "BREAKER_NAME, or that of the pipeline, and REDIS_URL name the circuit"
         )
 
 

@@ -197,7 +197,7 @@ async def test_unknown_circuit_is_refused(redis_url: str, arguments: tuple[str, 
     code, out, err = await cli(*arguments, REDIS_URL=redis_url, BREAKER_NAME="order")
     assert (code, out) == (1, "")
     assert "no instance has registered a circuit 'order' in this Redis" in err
-    assert "known circuits: orders" in err
+    assert "known circuits: orders. BREAKER_NAME, or that of the pipeline, and REDIS_URL" in err
 
 
 async def test_watch_begins_in_an_outage() -> None:
