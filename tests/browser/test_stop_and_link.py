@@ -19,6 +19,7 @@ async def test_page_shows_a_stop_and_a_start_once_seen(site: Site) -> None:
     ada, grace = await site.sign_in("Ada"), await site.sign_in("Grace")
     lines = grace.page.locator("#app-lines")
     await expect(lines).to_contain_text("The local stack says: running (seen ")
+    await expect(lines).to_contain_text(re.compile(r"\d instances? reports?: "))
     await expect(ada.page.locator("#app-start")).to_be_disabled()
     await expect(ada.page.locator("#app-start-hint")).to_have_text("The local stack says: running")
     await ada.page.click("#app-stop")
