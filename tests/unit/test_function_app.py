@@ -80,7 +80,7 @@ def test_app_declares_five_functions(functions: dict[str, Any]) -> None:
         ("AzureWebJobsStorage", "AccountName=a", SettingsError, "has no AccountKey .*; it takes"),
         ("EVENT_GRID_TOPIC_ENDPOINT", "topic", BreakerSettingsError, "it takes an http"),
         ("EVENT_HANDLER", "my_handler:handle", HandlerLoadError, "No module named 'my_handler'"),
-        ("EVENT_HANDLER", "json:load_it", HandlerLoadError, "json has no load_it"),
+        ("EVENT_HANDLER", "json:load_it", HandlerLoadError, "json has no 'load_it'"),
         ("BREAKER_WINDOW_SECONDS", "abc", BreakerSettingsError, "'abc': it takes a number"),
         ("BREAKER_FAILURE_TRESHOLD", "5", BreakerSettingsError, "BREAKER_FAILURE_THRESHOLD"),
         ("PROCESSING_MAX_LANE", "5", SettingsError, "did you mean PROCESSING_MAX_LANES"),
