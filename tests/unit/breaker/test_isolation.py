@@ -173,3 +173,13 @@ def test_stored_line_breaks_of_earlier_versions_are_escaped() -> None:
     entry = HistoryEntry("closed", 5, FORGED, 1.0, FORGED, "vm:1")
     assert history_line(entry).count(r"\n2026") == 2
     assert "\n" not in history_line(entry)
+
+
+async def test_status_counts_failed_attempts_of_a_closed_circuit_only(
+    store: UnreliableStore, clock: ManualClock
+) -> None:
+    """The count ends with the opening; 0 would look as if nothing had failed."""
+    breaker = open_breaker(store, clock)
+    assert "failed since the last success" in table(breaker)
+    await breaker.isolate("x", "y")
+    assert "failed since the last success" not in table(breaker)
