@@ -8,12 +8,12 @@ from typing import List  # noqa: UP035 - the worker refuses list[...]
 
 import azure.functions as func
 
-from processing import wiring
 from processing.bootstrap import Application
 from processing.event import EventBatch
 from processing.identity import Source
 from processing.progress.redis import RedisProgressStore
 from processing.progress.store import Mark, Progress, SentMarks
+from processing.wiring import wiring
 
 
 class ForgetfulStore(RedisProgressStore):
