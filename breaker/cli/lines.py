@@ -78,12 +78,14 @@ def table(
         "reason": circuit.reason or "-",
         "failures": f"{circuit.failures} of {circuit.failure_threshold} "
         f"in {circuit.window_seconds:g} s",
-        "attempts": _attempts(circuit),
+    }
+    if circuit.state is CircuitState.CLOSED:  # the count ends with the opening
+        last = _when(circuit.last_success_at)
+        rows["attempts"] = f"{circuit.failed_attempts} failed since the last success ({last})"
+    rows |= {
         "opened": _when(circuit.opened_at),
         "changed": _when(circuit.changed_at) + (f" by {circuit.by}" if circuit.by else ""),
     }
-    if circuit.state is not CircuitState.CLOSED:  # the count ends with the opening
-        del rows["attempts"]
     if circuit.problem:
         rows["problem"] = circuit.problem
     if not breaker.stops_app and not split_name(circuit.name)[1]:
@@ -105,11 +107,6 @@ def table(
     if registration is not None:
         lines += _differences(registration)
     return "\n".join(lines)
-
-
-def _attempts(circuit: Circuit) -> str:
-    last = _when(circuit.last_success_at)
-    return f"{circuit.failed_attempts} failed since the last success ({last})"
 
 
 def _instances(registration: Registration, *, are_noted: bool) -> str:

@@ -37,7 +37,7 @@ def is_own(plain: str) -> bool:
 
 
 def check_own(variable: str) -> None:
-    """Refuse the setting of a declared pipeline that is none that a pipeline may have.
+    """Refuse a setting of a declared pipeline that no pipeline can have of its own.
 
     Raises:
         PipelineError: the message has the accepted names, and the nearest one.
@@ -50,7 +50,7 @@ def check_own(variable: str) -> None:
 
 
 def check_undeclared(settings: Mapping[str, str], declared: Sequence[str]) -> list[str]:
-    """Refuse settings that seem to be those of pipelines, but are those of no declared one.
+    """Refuse settings that look like those of a pipeline, but of one that is not declared.
 
     Build systems set names such as PIPELINE_WORKSPACE. A name that is most probably not meant for
     Breakwater is returned.

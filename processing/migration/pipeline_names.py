@@ -99,7 +99,7 @@ class PipelineNames:
         return f"declare {name} in PIPELINES for this hub"
 
     async def _others(self) -> tuple[list[str], bool]:
-        """Return the other names, and whether the last pipeline that was allowed is this one."""
+        """Return the other names, and whether this pipeline was the last one that might read."""
         own = self._identity
         key = pipeline_names_key(own)
         try:
