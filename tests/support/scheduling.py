@@ -22,6 +22,9 @@ _TOGETHER = {
     "tests/e2e/test_scenarios.py": "scenarios",
     "tests/integration/console/test_stack.py": "stack",
     "tests/integration/processing/parking/test_cluster.py": "cluster",
+    "tests/integration/local/functions_host/test_bindings.py": "bindings",
+    "tests/integration/local/functions_host/test_triggers.py": "triggers",
+    "tests/integration/local/functions_host/test_tutorial.py": "tutorial",
     "tests/integration/local/test_partitions.py": "stack",
     "tests/integration/local/test_up.py": "stack",
     "tests/integration/processing/redrive/test_cli.py": "stack",
@@ -31,7 +34,8 @@ _TOGETHER = {
     "tests/integration/processing/test_odd_errors.py": "stack",
     "tests/integration/wheels/": "wheels",
 }
-"""Tests that share a stack, or of which one follows up another, by the beginning of their names."""
+"""Tests that share a stack or a host, or of which one follows up another, by the beginning of their
+names."""
 _LONG = ("tests/e2e/", "tests/chaos/", "tests/browser/")
 _SINGLY = (
     *_LONG,

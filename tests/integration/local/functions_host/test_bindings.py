@@ -15,20 +15,31 @@ from tests.conftest import EventHubsEndpoint
 from tests.support.local.functions_host import HostProcess, Records, host_processes
 from tests.support.processes import wait_for
 
-CONTAINER, NEW = f"c{uuid.uuid4().hex[:12]}", f"n{uuid.uuid4().hex[:12]}"
-HUB, COPIES = f"hub{uuid.uuid4().hex[:12]}", f"copies{uuid.uuid4().hex[:12]}"
+
+class Names:
+    """Names in the shared services; each start of the host needs its own."""
+
+    def __init__(self) -> None:
+        ending = uuid.uuid4().hex[:12]
+        self.container, self.new_container = f"old{ending}", f"new{ending}"
+        self.hub, self.copies, self.queue = f"hub{ending}", f"copies{ending}", f"queue{ending}"
 
 
 @pytest.fixture(scope="module")
-def blobs(azurite: str) -> Iterator[BlobServiceClient]:
+def names() -> Names:
+    return Names()
+
+
+@pytest.fixture(scope="module")
+def blobs(azurite: str, names: Names) -> Iterator[BlobServiceClient]:
     with BlobServiceClient.from_connection_string(azurite) as client:
-        client.create_container(CONTAINER)
+        client.create_container(names.container)
         yield client
 
 
 @pytest.fixture(scope="module")
-def queue(azurite: str) -> Iterator[QueueClient]:
-    with QueueClient.from_connection_string(azurite, f"q{uuid.uuid4().hex[:12]}") as client:
+def queue(azurite: str, names: Names) -> Iterator[QueueClient]:
+    with QueueClient.from_connection_string(azurite, names.queue) as client:
         client.create_queue()
         yield client
 
@@ -44,27 +55,28 @@ def host(
     azurite: str,
     event_hubs: EventHubsEndpoint,
     *,
+    names: Names,
     blobs: BlobServiceClient,
     queue: QueueClient,
     records: Records,
 ) -> Iterator[HostProcess]:
-    for name in (HUB, COPIES):
+    for name in (names.hub, names.copies):
         url = f"{event_hubs.control_url}/hubs/{name}"
         assert httpx.put(url, json={"partitionCount": 1}).is_success
     settings = {
         "AzureWebJobsStorage": azurite,
         "EventHubConnection": event_hubs.connection_string,
-        "HUB": HUB,
-        "COPIES": COPIES,
-        "CONTAINER": CONTAINER,
-        "NEW": NEW,
-        "QUEUE": queue.queue_name,
+        "HUB": names.hub,
+        "COPIES": names.copies,
+        "CONTAINER": names.container,
+        "NEW": names.new_container,
+        "QUEUE": names.queue,
         "RECORDS": str(records.path),
         "AzureFunctionsWebHost__hostid": uuid.uuid4().hex,
     }
     with host_processes(tmp_path_factory.mktemp("host"), settings) as hosts:
         yield hosts.start("bindings").wait_started()
-    for name in (HUB, COPIES):
+    for name in (names.hub, names.copies):
         httpx.delete(f"{event_hubs.control_url}/hubs/{name}")
 
 
@@ -89,29 +101,29 @@ def test_outputs_become_events_and_return_values_the_next_events(
 
 
 def test_blob_is_copied_by_the_name_in_the_route(
-    host: HostProcess, blobs: BlobServiceClient
+    host: HostProcess, blobs: BlobServiceClient, names: Names
 ) -> None:
-    blobs.get_blob_client(CONTAINER, "Grüße.txt").upload_blob("äöü".encode())
+    blobs.get_blob_client(names.container, "Grüße.txt").upload_blob("äöü".encode())
     answer = httpx.get(f"{host.url}/api/copy/Grüße.txt")
     assert (answer.status_code, answer.text) == (200, "3 characters")
-    copy = blobs.get_blob_client(CONTAINER, "Grüße.txt-copy")
+    copy = blobs.get_blob_client(names.container, "Grüße.txt-copy")
     assert copy.download_blob().readall() == "äöü".encode()
 
 
 def test_missing_blob_is_no_value_and_writes_none(
-    host: HostProcess, blobs: BlobServiceClient
+    host: HostProcess, blobs: BlobServiceClient, names: Names
 ) -> None:
     assert httpx.get(f"{host.url}/api/copy/missing.txt").status_code == 404
-    assert not blobs.get_blob_client(CONTAINER, "missing.txt-copy").exists()
+    assert not blobs.get_blob_client(names.container, "missing.txt-copy").exists()
 
 
 def test_message_names_a_blob_whose_bytes_are_returned_to_a_new_container(
-    host: HostProcess, blobs: BlobServiceClient, queue: QueueClient
+    host: HostProcess, blobs: BlobServiceClient, queue: QueueClient, names: Names
 ) -> None:
     content = bytes(range(256))
-    blobs.get_blob_client(CONTAINER, "raw").upload_blob(content)
+    blobs.get_blob_client(names.container, "raw").upload_blob(content)
     queue.send_message(base64.b64encode(b"raw").decode())
-    copy = blobs.get_blob_client(NEW, "raw-Copy")
+    copy = blobs.get_blob_client(names.new_container, "raw-Copy")
     wait_for(copy.exists, lambda: f"the copy\n{host.output()}")
     assert copy.download_blob().readall() == content
 
