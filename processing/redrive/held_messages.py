@@ -284,7 +284,7 @@ class HeldMessages:
 
         needed = self._reader.hold_seconds * RENEWED_SHARE
         short = [each for each in self.received if not each.is_held_for(needed)]
-        await side_by_side(short, one)
+        await side_by_side(short, one, most=self._reader.window.at_once)
         return True
 
     async def _is_stale(self, left: LeftMessage) -> bool:

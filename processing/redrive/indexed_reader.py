@@ -49,8 +49,9 @@ class IndexedReader:
         self.receive = reader.receive
         self.count = reader.count
         self.window = Window(most, reader.hold_seconds)
-        # Both take as long as a renewal, and no message is received without a removal or a renewal.
+        # All take as long as a renewal, and no message is received without a removal or a renewal.
         self.renew = self.window.measured(reader.renew)
+        self._take = self.window.measured(reader.take)
         self._remove = self.window.measured(reader.remove)
         self.lost: set[str] = set()
 
@@ -67,7 +68,7 @@ class IndexedReader:
         """
         if not entry.receipt:  # a redrive that was cut off had changed the message
             return None
-        taken = await self._reader.take(entry)
+        taken = await self._take(entry)
         return taken if isinstance(taken, Received) else None
 
     async def update(self, received: Received, message: PoisonMessage) -> None:

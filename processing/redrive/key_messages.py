@@ -14,6 +14,7 @@ from processing.poison.queue import Received
 from processing.poison.side_by_side import side_by_side
 from processing.redrive.held_messages import HeldMessages
 from processing.redrive.indexed_reader import IndexedReader
+from processing.redrive.stopping import Stopping
 
 
 class KeyIncompleteError(ProcessingError):
@@ -32,6 +33,7 @@ class KeyMessages:
         held: the messages that the redrive holds.
         received: those of this key.
         reader: takes what is not held yet.
+        stopping: ends the taking.
         index: names further messages; None: there are no others.
         source, key: the partition and the key.
         is_whole: whether all messages of the index are replayed; otherwise only those that are not
@@ -43,6 +45,7 @@ class KeyMessages:
     held: HeldMessages
     received: Sequence[Received]
     reader: IndexedReader
+    stopping: Stopping
     index: PoisonIndex | None = None
     source: Source | None = None
     key: str | None = None
@@ -52,6 +55,8 @@ class KeyMessages:
 
     async def pages(self) -> AsyncIterator[list[Received]]:
         """Return the messages in order; all messages of one event are in one page.
+
+        After a stop there are no further pages.
 
         Raises:
             KeyIncompleteError: an earlier message is not available.
@@ -64,6 +69,8 @@ class KeyMessages:
             entries = [each for each in page.entries if self._is_selected(each)]
             for taken in await self._take([each for each in entries if each.name not in waiting]):
                 waiting[taken.name] = taken
+            if self.stopping:
+                return
             is_last = page.after is None or len(entries) < len(page.entries)
             if is_last:
                 break
@@ -99,9 +106,11 @@ class KeyMessages:
                 self.held.hold(found)
                 taken.append(found)
 
-        await side_by_side([each for each in missing if each.is_whole], take)
+        whole = [each for each in missing if each.is_whole]
+        most = self.reader.window.at_once
+        await side_by_side(whole, take, most=most, goes_on=lambda: not self.stopping)
         self.taken += taken
-        if left := len(missing) - len(taken):
+        if (left := len(missing) - len(taken)) and not self.stopping:
             raise KeyIncompleteError(f"{left} earlier messages of the key are not available")
         return taken
 

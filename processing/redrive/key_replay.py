@@ -71,6 +71,8 @@ class KeyReplay:
             async for page in self._messages.pages():
                 if not await self._replay_loose(page):
                     return False
+            if self._run.stopped:
+                return False
             if self._attempts.is_deferred and not self._named:
                 self._counts.left_alone.add(self._place)  # deferred since the plan
                 return False
@@ -91,6 +93,8 @@ class KeyReplay:
         for each in page:
             received[position_of(each.message)].append(each)
         for position in sorted(received):
+            if self._run.stopped:
+                return False
             copies = received[position]
             self._counts.merge(len(copies) - 1)
             if await self._is_in_list(position):

@@ -59,7 +59,7 @@ class ListReplay:
         """
         while entries := await self._store.entries(*self._place):
             for entry in entries:
-                if not await self._replay(entry):
+                if self._run.stopped or not await self._replay(entry):
                     return self._is_released
         return True
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
@@ -61,35 +61,41 @@ class Replaying:
     _again: bool = False
 
     async def replay(self, units: Mapping[Place, list[Received]], *, whole: bool = False) -> None:
-        """Replay keys, at most `most_keys` at the same time.
+        """Replay keys, at most `most_keys` at the same time, and fewer if the storage is slow.
 
         Args:
             units: the held messages of each place.
             whole: whether to replay all messages that the index has of each place.
         """
         enter_invocation()
-        waiting = iter(units.items())
+        waiting, running = deque(units.items()), 0
 
-        async def work() -> None:
-            for place, received in waiting:
-                if self.run.stopped:
-                    return
-                ends = place in self.ended or place in self.postponed
-                if not ends and not await self._replay(place, received, whole=whole):
-                    self.ended.add(place)
-                if place in self.postponed:
-                    self.held.postpone(received)
-                elif place not in self.waiting:
-                    self.held.leave(received)
+        async def one(place: Place, received: list[Received]) -> None:
+            nonlocal running
+            ends = place in self.ended or place in self.postponed
+            if not ends and not await self._replay(place, received, whole=whole):
+                self.ended.add(place)
+            if place in self.postponed:
+                self.held.postpone(received)
+            elif place not in self.waiting:
+                self.held.leave(received)
+            running -= 1
+            start()
+
+        def start() -> None:
+            nonlocal running
+            most = min(self.most_keys, self.run.reader.window.at_once)
+            while waiting and running < most and not self.run.stopped:
+                running += 1
+                group.create_task(one(*waiting.popleft()))
 
         async with asyncio.TaskGroup() as group:
-            for _ in range(min(self.most_keys, len(units))):
-                group.create_task(work())
+            start()
 
     async def _replay(self, place: Place, received: list[Received], *, whole: bool) -> bool:
         """Replay one key; return whether further events of the key may be replayed."""
         source, key = place
-        messages = KeyMessages(self.held, received, self.run.reader)
+        messages = KeyMessages(self.held, received, self.run.reader, self.run.stopping)
         if not isinstance(key, Lone) and (received or whole):
             messages.index, messages.source, messages.key = self.index, source, key
             messages.is_whole = whole
@@ -173,7 +179,8 @@ class Replaying:
             self.held.hold(found)
             taken.append(found)
 
-        await side_by_side(entries, one, goes_on=lambda: not self.run.stopped)
+        most = self.run.reader.window.at_once
+        await side_by_side(entries, one, most=most, goes_on=lambda: not self.run.stopped)
         return taken, refused
 
     async def replay_windows(self, lists: Iterable[Place], *, more: bool) -> None:

@@ -1,10 +1,12 @@
-"""The number of messages that a redrive of a long queue holds at the same time."""
+"""The numbers of messages that a redrive holds, and of its calls, at the same time."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+
+from processing.poison.side_by_side import AT_ONCE
 
 WINDOW = 512
 """Greatest number of messages that a redrive of all holds with their bodies."""
@@ -13,6 +15,11 @@ FIRST = 64
 LEAST = 32
 RENEWED_IN = 0.25
 """Share of a visibility timeout in which all held messages can be renewed."""
+LEAST_AT_ONCE = 4
+"""Least number of calls that are made at the same time."""
+ANSWERED_IN = 0.5
+"""Time in which the storage answers all calls that are made at the same time, seconds."""
+_SHORTEST = 1e-6
 
 
 def _now() -> float:
@@ -20,11 +27,12 @@ def _now() -> float:
 
 
 class Window:
-    """The number of messages that a redrive holds at the same time.
+    """The numbers of messages that a redrive holds, and of its calls, at the same time.
 
     Each held message is renewed before its visibility timeout expires. A slow storage cannot renew
-    many messages in time: then other readers receive them. So the window follows the number of
-    calls that the storage answers in a second.
+    many messages in time: then other readers receive them. And a stop waits until the message of
+    each handled event is removed. So both numbers follow the number of calls that the storage
+    answers in a second.
 
     Args:
         most: greatest number of messages.
@@ -66,8 +74,17 @@ class Window:
     @property
     def size(self) -> int:
         """The number of messages to hold, by the answers so far."""
-        busy = self._busy + (self._clock() - self._busy_since if self._running else 0.0)
-        if not self._answers or busy <= 0:
+        if not self._answers:
             return min(FIRST, self.most)
-        renewable = int(self._answers / busy * self._hold_seconds * RENEWED_IN)
+        renewable = int(self._answered_in(self._hold_seconds * RENEWED_IN))
         return max(min(LEAST, self.most), min(renewable, self.most))
+
+    @property
+    def at_once(self) -> int:
+        """The number of calls to make at the same time, and so of keys to replay."""
+        return max(LEAST_AT_ONCE, min(int(self._answered_in(ANSWERED_IN)), AT_ONCE))
+
+    def _answered_in(self, seconds: float) -> float:
+        """Return the number of calls that the storage answers in a time, by the answers so far."""
+        busy = self._busy + (self._clock() - self._busy_since if self._running else 0.0)
+        return self._answers / max(busy, _SHORTEST) * seconds

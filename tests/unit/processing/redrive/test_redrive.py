@@ -395,6 +395,24 @@ async def test_message_with_a_lost_blob_is_reported_and_stays() -> None:
         assert rig.poisoned == [1]
 
 
+@pytest.mark.parametrize("ordering", ["skip", "park"])
+async def test_stop_leaves_events_alone_whose_bodies_are_lost(ordering: str) -> None:
+    """They are reported by the redrive that reaches them, and do not delay the end of this one."""
+    async with open_rig() as rig:
+        large = [event(n, "a", body=bytes(100_000)) for n in range(5)]
+        await process_with_bad(rig, large, *range(5), ordering=ordering)
+        rig.bad.clear()
+        redrive = rig.redrive()
+
+        async def interrupt(_each: Event) -> None:
+            rig.claims.blobs.clear()
+            redrive.stop()
+
+        rig.before = interrupt
+        summary = await redrive.run()
+        assert (rig.handled, summary.replayed, summary.failed) == ([0], 1, ())
+
+
 async def test_store_failure_stops_the_redrive() -> None:
     """The summary names the error, and the next redrive can replay every message."""
     async with open_rig() as rig:

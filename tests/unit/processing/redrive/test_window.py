@@ -7,6 +7,11 @@ from typing import Any
 
 import pytest
 
+from processing.poison.index.entry import IndexEntry
+from processing.poison.memory import MemoryPoisonQueue
+from processing.poison.queue import Received, Refusal
+from processing.redrive.redrive import Redrive
+from processing.redrive.selection import Selection
 from processing.redrive.window import FIRST, LEAST, WINDOW, Window
 from tests.support.jumping_loop import run_with_all_clocks
 from tests.support.processing.events import event
@@ -56,22 +61,38 @@ def test_small_window_stays_small() -> None:
 
 
 class SlowReader(WatchedReader):
-    """A reader whose storage makes one call after the other, each in half a second."""
+    """A reader whose storage makes one call after the other.
 
-    def __init__(self, *args: Any) -> None:
-        super().__init__(*args)
+    Args:
+        queue: the queue.
+        seconds: time of each call.
+    """
+
+    def __init__(self, queue: MemoryPoisonQueue, seconds: float = 0.5) -> None:
+        super().__init__(queue)
         self.hold_seconds = 120.0
+        self._seconds = seconds
         self._turn = asyncio.Lock()
 
     async def renew(self, held: Any) -> None:
-        async with self._turn:
-            await asyncio.sleep(0.5)
+        await self._answer()
         await super().renew(held)
 
     async def remove(self, held: Any) -> bool:
-        async with self._turn:
-            await asyncio.sleep(0.5)
+        await self._answer()
         return await super().remove(held)
+
+    async def put_back(self, held: Any) -> None:
+        await self._answer()
+        await super().put_back(held)
+
+    async def take(self, entry: IndexEntry) -> Received | Refusal:
+        await self._answer()
+        return await super().take(entry)
+
+    async def _answer(self) -> None:
+        async with self._turn:
+            await asyncio.sleep(self._seconds)
 
 
 @pytest.mark.parametrize(("messages", "most"), [(400, 400), (600, FIRST)])
@@ -90,3 +111,41 @@ def test_redrive_of_a_long_queue_on_a_slow_storage_holds_few_messages(
 
     slow = run_with_all_clocks(redrive())
     assert slow.most <= most
+
+
+def seconds_to_stop(site: Site, redrive: Redrive, selection: Selection, after: float) -> float:
+    """Stop a redrive after some simulated seconds, and return the time until its end."""
+
+    async def stop() -> float:
+        running = asyncio.create_task(redrive.run(selection))
+        await asyncio.sleep(after)
+        stopped = asyncio.get_running_loop().time()
+        redrive.stop()
+        summary = await running
+        assert (summary.stopped, summary.failed) == ("interrupted", ())
+        assert len(site.queue.messages) == summary.left, "each handled event's message is removed"
+        return asyncio.get_running_loop().time() - stopped
+
+    return run_with_all_clocks(stop())
+
+
+@pytest.mark.parametrize("after", [0.1, 7.0, 40.0])
+@pytest.mark.parametrize("seconds", [0.08, 0.15])
+def test_redrive_on_a_slow_storage_ends_within_two_seconds_of_a_stop(
+    seconds: float, after: float
+) -> None:
+    """The message of each event in flight still has to be removed, one after the other."""
+    site = Site()
+    site.reader = site.watched = SlowReader(site.queue, seconds)
+    asyncio.run(site.fill(*(event(number, f"k{number}") for number in range(600))))
+    assert seconds_to_stop(site, site.paged(window=WINDOW), Selection(), after) < 2
+
+
+def test_stop_ends_the_taking_of_a_long_key() -> None:
+    """No event of the key was replayed yet, so that none has to wait for the others."""
+    site = Site()
+    site.reader = site.watched = SlowReader(site.queue, 0.15)
+    asyncio.run(site.fill(*(event(number, "a") for number in range(150))))
+    redrive = site.paged()
+    assert seconds_to_stop(site, redrive, Selection(key="a"), 1.0) < 2
+    assert site.handled == []
