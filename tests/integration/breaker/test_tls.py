@@ -30,6 +30,7 @@ from breaker import (
     RedisCircuitStore,
     StoreUnavailableError,
 )
+from breaker.stores.redis.patience import _Patience
 from tests.support.patience import HANG_SECONDS, STORE_SECONDS
 
 SETTINGS = BreakerSettings(name="c", failure_threshold=1, store_timeout_seconds=STORE_SECONDS)
@@ -158,7 +159,8 @@ async def test_store_closes_although_peer_is_gone(tls: TlsEnd) -> None:
         store = RedisCircuitStore.from_settings(url, SETTINGS)
         await store.snapshot(SETTINGS.rules("here:1"))
         for connection in store._runner._kept:
-            connection.socket_connect_timeout = 0.1  # limits the wait for the peer's close
+            assert isinstance(connection, _Patience)
+            connection._connect_seconds = 0.1  # also limits the wait for the peer's close
         gone = True
         await store.aclose()
         for end in ends:
