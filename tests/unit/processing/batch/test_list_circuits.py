@@ -45,7 +45,7 @@ async def test_no_half_of_a_list_starts_once_the_circuit_is_open() -> None:
 
 
 async def test_held_lists_resume_when_the_circuit_closes() -> None:
-    """The events that were handled before the opening are not called again."""
+    """Neither half of the lanes starts meanwhile: one waits at the gate, one has offered events."""
     async with opened(rules=FEW, hold_seconds=30.0, batch_handler_events=10) as (rig, calls):
         opened_at: list[int] = []
 
@@ -55,7 +55,7 @@ async def test_held_lists_resume_when_the_circuit_closes() -> None:
                 await trip(rig.breaker)
 
         calls.before = trip_once
-        events = many(40, 10)
+        events = many(40, 20)
         running = asyncio.create_task(rig.processor.process(batch(events)))
         while rig.breaker.circuit.admits:
             await asyncio.sleep(0)
