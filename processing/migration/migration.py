@@ -267,4 +267,4 @@ def _text(value: bytes | str) -> str:
 
 
 def _unavailable(error: Exception) -> StorageUnavailableError:
-    return StorageUnavailableError(f"migration of the data of version 0.1: {explained(error)}")
+    return StorageUnavailableError(f"Redis, asked for data of version 0.1: {explained(error)}")

@@ -26,6 +26,9 @@ from processing.redrive.summary import RedriveCounts
 
 logger = logging.getLogger(__name__)
 
+LOOK_SECONDS = 0.05
+"""Pause between two looks at the speed of the storage."""
+
 type Units = dict[Place, list[Received]]
 
 
@@ -68,29 +71,25 @@ class Replaying:
             whole: whether to replay all messages that the index has of each place.
         """
         enter_invocation()
-        waiting, running = deque(units.items()), 0
+        waiting = deque(units.items())
 
-        async def one(place: Place, received: list[Received]) -> None:
-            nonlocal running
-            ends = place in self.ended or place in self.postponed
-            if not ends and not await self._replay(place, received, whole=whole):
-                self.ended.add(place)
-            if place in self.postponed:
-                self.held.postpone(received)
-            elif place not in self.waiting:
-                self.held.leave(received)
-            running -= 1
-            start()
-
-        def start() -> None:
-            nonlocal running
-            most = min(self.most_keys, self.run.reader.window.at_once)
-            while waiting and running < most and not self.run.stopped:
-                running += 1
-                group.create_task(one(*waiting.popleft()))
+        async def work(number: int) -> None:
+            while waiting and not self.run.stopped:
+                if number >= self.run.reader.window.at_once:
+                    await self.run.pause(LOOK_SECONDS)
+                    continue
+                place, received = waiting.popleft()
+                ends = place in self.ended or place in self.postponed
+                if not ends and not await self._replay(place, received, whole=whole):
+                    self.ended.add(place)
+                if place in self.postponed:
+                    self.held.postpone(received)
+                elif place not in self.waiting:
+                    self.held.leave(received)
 
         async with asyncio.TaskGroup() as group:
-            start()
+            for number in range(min(self.most_keys, len(units))):
+                group.create_task(work(number))
 
     async def _replay(self, place: Place, received: list[Received], *, whole: bool) -> bool:
         """Replay one key; return whether further events of the key may be replayed."""

@@ -45,7 +45,7 @@ async def test_no_half_of_a_list_starts_once_the_circuit_is_open() -> None:
 
 
 async def test_held_lists_resume_when_the_circuit_closes() -> None:
-    """Neither half of the lanes starts meanwhile: one waits at the gate, one has offered events."""
+    """Until then no list starts: some lanes wait at the gate, others have offered their events."""
     async with opened(rules=FEW, hold_seconds=30.0, batch_handler_events=10) as (rig, calls):
         opened_at: list[int] = []
 

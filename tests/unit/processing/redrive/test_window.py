@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from processing.event import Event
 from processing.poison.index.entry import IndexEntry
 from processing.poison.memory import MemoryPoisonQueue
 from processing.poison.queue import Received, Refusal
@@ -149,3 +150,20 @@ def test_stop_ends_the_taking_of_a_long_key() -> None:
     redrive = site.paged()
     assert seconds_to_stop(site, redrive, Selection(key="a"), 1.0) < 2
     assert site.handled == []
+
+
+def test_long_keys_are_replayed_side_by_side_once_the_storage_has_answered() -> None:
+    """The first keys begin before its speed is known."""
+    site = Site()
+    site.reader = site.watched = SlowReader(site.queue, 0.001)
+    asyncio.run(site.fill(*(event(number, f"k{number % 16}") for number in range(48))))
+
+    async def wait(_each: Event) -> None:
+        await asyncio.sleep(10)
+
+    async def redrive() -> float:
+        assert (await site.paged().run()).replayed == 48
+        return asyncio.get_running_loop().time()
+
+    site.before = wait
+    assert run_with_all_clocks(redrive()) < 45, "each key takes 30 s"
