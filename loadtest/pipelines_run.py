@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from loadtest.errors import StackError
 from loadtest.faults.injection import FaultInjection
 from loadtest.faults.two_pipelines import HitPipeline, Other
-from loadtest.observe.completion import Completion
 from loadtest.observe.display import Display, Stage, stage_of
 from loadtest.observe.observer import Sample
 from loadtest.part import Part, run_name
@@ -25,6 +24,7 @@ from loadtest.target.lists import waiting_events
 from loadtest.target.ownership import read_owners
 from loadtest.target.stack import Stack
 from loadtest.verify.collector import connect, read_all_alerts, read_history, read_ledgers
+from loadtest.verify.completion import Completion
 from loadtest.verify.judge import repetitions
 from loadtest.verify.poison_queue import read_poison_queue
 from loadtest.verify.two_pipelines import Kept, PipelinesEvidence, PipelinesVerdict, judge
@@ -145,7 +145,7 @@ class PipelinesRun:
     ) -> tuple[list[str], dict[str, Verdict]]:
         """Watch until every event of both pipelines is accounted for, or the run gives up.
 
-        The observer counts entries, and only the verifier recognizes duplicates; see `Run`.
+        The first verdicts may be too early, see `Completion.goes_on`.
 
         Args:
             injection: the faults.
@@ -177,13 +177,12 @@ class PipelinesRun:
                 )
                 for name, part in parts.items()
             }
-            more = False
-            for name, verdict in verdicts.items():
-                at_least = needed[name] + repetitions(verdict)
-                if verdict.lost and at_least > completions[name].needed:
-                    completions[name].needed = at_least
-                    more = True
-            if gave_up is not None or not more:
+            now = time.monotonic()
+            goes_on = [
+                completions[name].goes_on(verdict, needed[name] + repetitions(verdict), now)
+                for name, verdict in verdicts.items()
+            ]
+            if gave_up is not None or not any(goes_on):
                 return [] if gave_up is None else [gave_up], verdicts
 
     async def _watch(

@@ -14,7 +14,6 @@ from redis.exceptions import RedisError
 from loadtest.errors import StackError
 from loadtest.faults.downstream import downstream_of
 from loadtest.faults.injection import FaultInjection
-from loadtest.observe.completion import Completion
 from loadtest.observe.display import Display, Stage, stage_of
 from loadtest.observe.observer import Observer
 from loadtest.operator import Operator
@@ -29,6 +28,7 @@ from loadtest.target.endpoints import Endpoints
 from loadtest.target.ownership import read_owners
 from loadtest.target.stack import Stack
 from loadtest.verify.collector import connect
+from loadtest.verify.completion import Completion
 from loadtest.verify.judge import repetitions
 from loadtest.verify.verdict import Verdict
 
@@ -138,9 +138,7 @@ class Run:
     ) -> tuple[str | None, Verdict]:
         """Watch until every event is accounted for or the run gives up; return reason and verdict.
 
-        The observer counts entries, and only the verifier recognizes duplicates. If events are
-        missing and others are counted twice, the count was reached too early and the wait
-        continues.
+        The first verdicts may be too early, see `Completion.goes_on`.
         """
         settings = self._settings
         wanted = settings.events - len(self._part.workload.waiting)
@@ -156,9 +154,9 @@ class Run:
                 observer, progress, injection, after_generation
             )
             needed = wanted + repetitions(verdict)
-            if gave_up is not None or not verdict.lost or needed <= completion.needed:
+            goes_on = completion.goes_on(verdict, needed, time.monotonic())
+            if gave_up is not None or not goes_on:
                 return gave_up, verdict
-            completion.needed = needed
 
     async def _watch(
         self,

@@ -4,12 +4,19 @@ from __future__ import annotations
 
 from dataclasses import replace
 from io import StringIO
+from typing import Any
 
 from rich.console import Console
 
-from loadtest.observe.completion import IDLE_SECONDS, Completion
 from loadtest.observe.display import Display, Stage, stage_of
 from loadtest.observe.observer import Sample
+from loadtest.verify.completion import IDLE_SECONDS, Completion
+from loadtest.verify.verdict import Verdict
+from tests.support.loadtest.finished_run import judge
+
+
+def verdict(**figures: Any) -> Verdict:
+    return replace(judge(), **figures)
 
 
 def completion() -> Completion:
@@ -51,6 +58,22 @@ def test_run_waits_for_the_circuits_of_dependencies() -> None:
     assert "circuit of bank open" in str(
         it.reason_to_give_up(replace(done, dependencies={"bank": "open"}), 100, 900.0)
     )
+
+
+def test_run_waits_for_deferred_keys_until_it_stalls() -> None:
+    """A killed replay leaves a key deferred although all its events are in the ledger."""
+    it = completion()
+    still, free = verdict(deferred=3, came_back=2), verdict(deferred=3, came_back=3)
+    assert [it.goes_on(still, 100, now) for now in (10.0, 69.0, 70.0)] == [True, True, False]
+    assert not completion().goes_on(free, 100, 10.0)
+
+
+def test_run_goes_on_when_duplicates_were_counted_instead_of_lost_events() -> None:
+    it = completion()
+    assert it.goes_on(verdict(lost=1, duplicates=1), 101, 10.0)
+    assert it.needed == 101
+    assert not it.goes_on(verdict(lost=1, duplicates=1), 101, 20.0)
+    assert not completion().goes_on(verdict(lost=1), 100, 10.0)
 
 
 def test_time_of_a_person_does_not_count() -> None:

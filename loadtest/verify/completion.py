@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from loadtest.observe.observer import Sample
+from loadtest.verify.verdict import Verdict
 
 IDLE_SECONDS = 3.0
 
@@ -25,6 +26,7 @@ class Completion:
     began: float
     expired: int = 0
     _idle_since: float | None = None
+    _deferred_since: float | None = None
     _changed_at: float = -1.0
     _figures: tuple[object, ...] = ()
     _sampled_at: float | None = None
@@ -43,6 +45,28 @@ class Completion:
         if self._idle_since is None:
             self._idle_since = now
         return now - self._idle_since >= IDLE_SECONDS
+
+    def goes_on(self, verdict: Verdict, needed: int, now: float) -> bool:
+        """Return whether a run whose count was reached must be watched further.
+
+        The observer counts entries, and only the verifier recognizes duplicates. If events are
+        missing and others are counted twice, the count was reached too early. And an instance that
+        is killed during a replay leaves handled events in the list of a deferred key: another
+        instance replays them again, and then the key is free.
+
+        Args:
+            verdict: what the verifier has found.
+            needed: the number of entries, if the duplicates that it has found count as well.
+            now: the time; keys may stay deferred for `stall_seconds`.
+        """
+        if verdict.lost and needed > self.needed:
+            self.needed = needed
+            return True
+        if verdict.came_back >= verdict.deferred:
+            return False
+        if self._deferred_since is None:
+            self._deferred_since = now
+        return now - self._deferred_since < self.stall_seconds
 
     def pause(self, now: float) -> None:
         """Exclude the time since the last sample, because a person may approve at any time."""
