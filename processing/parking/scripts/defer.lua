@@ -13,6 +13,7 @@
 -- microseconds since 1970 (false: the key is not deferred), or why nothing was written: "taken",
 -- "unmarked", "many" or "large".
 -- include layout
+-- include count
 -- include writer
 -- include woken
 local position, document = ARGV[8], ARGV[9]

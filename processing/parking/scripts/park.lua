@@ -9,6 +9,7 @@
 -- positionss or "", or "long", "many" or "large" (the list or the partition is full; the events that fit
 -- are in the list), or why nothing was written: "taken" or "unmarked".
 -- include layout
+-- include count
 -- include writer
 local refused = refusal()
 if refused then

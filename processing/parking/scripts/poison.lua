@@ -8,6 +8,7 @@
 -- Returns "written" and the kind and document in the list, or "replayed", or why nothing was written:
 -- "taken", "unmarked" or "large".
 -- include layout
+-- include count
 -- include writer
 local position, document = ARGV[8], ARGV[9]
 local refused = refusal()

@@ -23,10 +23,13 @@ local function refusal()
   end
 end
 
--- Returns the events and the bytes of all lists.
+-- Returns the events and the bytes of all lists. An emptied server has no totals until the next claim.
 local function totals()
   local found = redis.call('HMGET', state, 'events', 'size')
-  return tonumber(found[1] or '0'), tonumber(found[2] or '0')
+  if not found[1] then
+    found = {count(keys)}
+  end
+  return tonumber(found[1]), tonumber(found[2])
 end
 
 -- Returns "many" or "large" if one more document does not fit, else nil.

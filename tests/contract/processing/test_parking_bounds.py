@@ -54,6 +54,19 @@ async def test_event_budget_bounds_deferred_keys(stores: Stores) -> None:
     assert await store.park(writing, SOURCE, "new", [(at(24), "e")]) == ParkReply(released=True)
 
 
+async def test_event_budget_counts_lists_of_an_owner_that_has_not_claimed(stores: Stores) -> None:
+    """Redis has lost the totals with all data, and the next claim is yet to count them again."""
+    store = stores.open(most=1000, most_events=3)
+    writing = WritingAs((await stores.progress.reset(SOURCE)).owner, "")
+    for number, key in enumerate("abc"):
+        await defer(store, writing, key, 10 + number)
+    with pytest.raises(ParkingFullError, match="PROCESSING_DEFERRED_EVENTS_MAX"):
+        await defer(store, writing, "d", 13)
+    with pytest.raises(ParkingFullError, match="PROCESSING_DEFERRED_EVENTS_MAX"):
+        await store.park(writing, SOURCE, "a", [(at(14), "e")])
+    assert (await store.summary(SOURCE)).events == 3
+
+
 async def test_budget_of_zero_defers_nothing(stores: Stores) -> None:
     """The setting switches deferring off."""
     store = stores.open(most=10, most_events=0)
