@@ -22,7 +22,8 @@ async def test_discard_needs_a_reason_and_is_logged(site: Site) -> None:
     await site.send(run, (run, b'{"amount": "NaN"}', {"simulate": "poison"}))
     for operator in (ada, grace):
         rows = await operator.poison_rows(run)
-        await rows.locator("button.link").click()
+        async with operator.page.expect_response("**/api/poison/*"):
+            await rows.locator("button.link").click()
         await operator.page.click("#event-discard")
     dialog = await ada.page.text_content("#confirm")
     assert dialog is not None
