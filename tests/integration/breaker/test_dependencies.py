@@ -92,34 +92,38 @@ def requests(client: redis.Redis) -> dict[str, int]:
     return {name: known[f"cmdstat_{name}"]["calls"] for name in names if f"cmdstat_{name}" in known}
 
 
+async def requests_of_a_poll(client: redis.Redis, redis_url: str) -> tuple[dict[str, int], int]:
+    """Return the requests of one poll with reports of all circuits, and how often Redis read."""
+    async with circuits_at(redis_url) as circuits:
+        found = [await used(circuits, name) for name in NAMES]
+        await subscribed(client)
+        assert subscribers(client) == 1
+        await circuits.refresh()  # loads the script
+        for number, circuit in enumerate(found):
+            circuit.enter(Key("k"))
+            circuit.note_success(0.1 * number)
+            circuit.note_failed_attempt(Key("k"), "down")
+        client.config_resetstat()
+        before = client.info("stats")["total_reads_processed"]
+        await circuits.refresh()
+        reads = client.info("stats")["total_reads_processed"] - before - 1  # this command
+        return requests(client), reads
+
+
 async def test_twenty_dependencies_cost_one_request_for_each_poll(redis_url: str) -> None:
     """The reports of all circuits and the registry are in the same request."""
     with redis.Redis.from_url(redis_url) as client:
-        async with circuits_at(redis_url) as circuits:
-            found = [await used(circuits, name) for name in NAMES]
-            await subscribed(client)
-            assert subscribers(client) == 1
-            await circuits.refresh()  # loads the script
-            # The clock stands still, so only the poll after the subscription may come between.
-            polls = 0
-            while polls < 2:
-                polls += 1
-                for number, circuit in enumerate(found):
-                    circuit.enter(Key("k"))
-                    circuit.note_success(0.1 * number)
-                    circuit.note_failed_attempt(Key("k"), "down")
-                client.config_resetstat()
-                before = client.info("stats")["total_reads_processed"]
-                await circuits.refresh()
-                reads = client.info("stats")["total_reads_processed"] - before - 1  # this command
-                if requests(client) == {"evalsha": 1}:
-                    break
-            assert requests(client) == {"evalsha": 1}
-            # Redis reads up to 16 KiB at once.
-            assert reads <= 2
+        for _ in range(5):
+            client.flushall()
+            made, reads = await requests_of_a_poll(client, redis_url)
+            if made == {"evalsha": 1}:  # else the poll after the subscription came between
+                break
+        assert made == {"evalsha": 1}
+        # Redis reads up to 16 KiB at once.
+        assert reads <= 2
         for name in NAMES:
             attempts = client.hget(f"breaker:{{app}}/{name}:circuit", "attempts")
-            assert attempts == str(polls).encode()
+            assert attempts == b"1"
 
 
 async def test_healthy_events_of_known_dependencies_cost_no_command(redis_url: str) -> None:
