@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Sequence
 
 from processing.errors import StorageUnavailableError
 from processing.poison.hold_clock import hold_time
@@ -11,7 +11,8 @@ from processing.poison.index.entry import IndexEntry
 from processing.poison.index.index import PoisonIndex
 from processing.poison.message import PoisonMessage
 from processing.poison.queue import Hold, PoisonReader, Received
-from processing.redrive.window import WINDOW, Window
+from processing.poison.side_by_side import side_by_side
+from processing.redrive.window import LEAST_AT_ONCE, WINDOW, Window
 
 logger = logging.getLogger(__name__)
 
@@ -70,6 +71,26 @@ class IndexedReader:
             return None
         taken = await self._take(entry)
         return taken if isinstance(taken, Received) else None
+
+    async def take_all(
+        self,
+        entries: Sequence[IndexEntry],
+        taken: Callable[[Received | None], None],
+        goes_on: Callable[[], bool],
+    ) -> None:
+        """Take messages side by side; the first few show the speed of the storage.
+
+        Args:
+            entries: the messages.
+            taken: called with what `take` has returned for each entry.
+            goes_on: returns whether to take another message.
+        """
+
+        async def one(entry: IndexEntry) -> None:
+            taken(await self.take(entry))
+
+        for part in (entries[:LEAST_AT_ONCE], entries[LEAST_AT_ONCE:]):
+            await side_by_side(part, one, most=self.window.at_once, goes_on=goes_on)
 
     async def update(self, received: Received, message: PoisonMessage) -> None:
         """See `PoisonReader.update`; the index gets the new message, without a receipt."""

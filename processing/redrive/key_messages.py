@@ -11,7 +11,6 @@ from processing.parking.event import position_of
 from processing.poison.index.entry import IndexEntry
 from processing.poison.index.index import PoisonIndex
 from processing.poison.queue import Received
-from processing.poison.side_by_side import side_by_side
 from processing.redrive.held_messages import HeldMessages
 from processing.redrive.indexed_reader import IndexedReader
 from processing.redrive.stopping import Stopping
@@ -101,14 +100,13 @@ class KeyMessages:
         ]
         taken: list[Received] = []
 
-        async def take(entry: IndexEntry) -> None:
-            if (found := await self.reader.take(entry)) is not None:
+        def note(found: Received | None) -> None:
+            if found is not None:
                 self.held.hold(found)
                 taken.append(found)
 
         whole = [each for each in missing if each.is_whole]
-        most = self.reader.window.at_once
-        await side_by_side(whole, take, most=most, goes_on=lambda: not self.stopping)
+        await self.reader.take_all(whole, note, lambda: not self.stopping)
         self.taken += taken
         if (left := len(missing) - len(taken)) and not self.stopping:
             raise KeyIncompleteError(f"{left} earlier messages of the key are not available")

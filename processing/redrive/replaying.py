@@ -169,17 +169,15 @@ class Replaying:
         taken: list[Received] = []
         refused = 0
 
-        async def one(entry: IndexEntry) -> None:
+        def note(found: Received | None) -> None:
             nonlocal refused
-            found = await self.run.reader.take(entry)
             if found is None:
                 refused += 1
                 return
             self.held.hold(found)
             taken.append(found)
 
-        most = self.run.reader.window.at_once
-        await side_by_side(entries, one, most=most, goes_on=lambda: not self.run.stopped)
+        await self.run.reader.take_all(list(entries), note, lambda: not self.run.stopped)
         return taken, refused
 
     async def replay_windows(self, lists: Iterable[Place], *, more: bool) -> None:
