@@ -51,8 +51,8 @@ class Completion:
 
         The observer counts entries, and only the verifier recognizes duplicates. If events are
         missing and others are counted twice, the count was reached too early. And an instance that
-        is killed during a replay leaves handled events in the list of a deferred key: another
-        instance replays them again, and then the key is free.
+        is killed during a replay leaves handled events in the list of a deferred key, until another
+        instance replays the list.
 
         Args:
             verdict: what the verifier has found.

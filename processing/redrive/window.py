@@ -1,4 +1,4 @@
-"""The numbers of messages that a redrive holds, and of its calls, at the same time."""
+"""The limits of a redrive by the speed of the storage: held messages, and calls at a time."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ LEAST_AT_ONCE = 4
 ANSWERED_IN = 0.5
 """Time in which the storage answers all calls that are made at the same time, seconds."""
 _SHORTEST = 1e-6
+"""Seconds that count at least; a clock may show no time between a call and its answer."""
 
 
 def _now() -> float:
@@ -27,7 +28,7 @@ def _now() -> float:
 
 
 class Window:
-    """The numbers of messages that a redrive holds, and of its calls, at the same time.
+    """The limits of a redrive by the speed of the storage: held messages, and calls at a time.
 
     Each held message is renewed before its visibility timeout expires. A slow storage cannot renew
     many messages in time: then other readers receive them. And a stop waits until the message of

@@ -155,8 +155,9 @@ async def test_opening_of_a_stopped_instance_can_be_approved(site: Site) -> None
     await site.run_reaches("Succeeded", detail="by ann")
     assert site.state == "Running"
     history = (await site.client.get("/api/circuits/breakwater/history")).json()["history"]
-    # The lost opening is published again with the same id. Its run sees that the circuit has passed
-    # the opening, and changes nothing. If it came before the approval, it did the same once more.
+    # The lost opening is published again with the same id. If that comes after the approval, the
+    # second run of the workflow sees that the opening has passed, and changes nothing. If it comes
+    # before, both runs stop the app, ask, and start the app.
     changes = {(each["event"], each["generation"]): None for each in reversed(history)}
     assert list(changes) == [
         ("stop_accepted", 1),

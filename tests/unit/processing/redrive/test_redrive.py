@@ -397,7 +397,7 @@ async def test_message_with_a_lost_blob_is_reported_and_stays() -> None:
 
 @pytest.mark.parametrize("ordering", ["skip", "park"])
 async def test_stop_leaves_events_alone_whose_bodies_are_lost(ordering: str) -> None:
-    """They are reported by the redrive that reaches them, and do not delay the end of this one."""
+    """Their reports would delay the end; a later redrive makes them."""
     async with open_rig() as rig:
         large = [event(n, "a", body=bytes(100_000)) for n in range(5)]
         await process_with_bad(rig, large, *range(5), ordering=ordering)

@@ -143,7 +143,7 @@ def test_redrive_on_a_slow_storage_ends_within_two_seconds_of_a_stop(
 
 
 def test_stop_ends_the_taking_of_a_long_key() -> None:
-    """No event of the key was replayed yet, so that none has to wait for the others."""
+    """The operator stops the redrive before its first event, while it takes the messages."""
     site = Site()
     site.reader = site.watched = SlowReader(site.queue, 0.15)
     asyncio.run(site.fill(*(event(number, "a") for number in range(150))))
@@ -153,7 +153,7 @@ def test_stop_ends_the_taking_of_a_long_key() -> None:
 
 
 def test_long_keys_are_replayed_side_by_side_once_the_storage_has_answered() -> None:
-    """The first keys begin before its speed is known."""
+    """At first the speed of the storage is not known, so that only four keys begin."""
     site = Site()
     site.reader = site.watched = SlowReader(site.queue, 0.001)
     asyncio.run(site.fill(*(event(number, f"k{number % 16}") for number in range(48))))
